@@ -1,0 +1,36 @@
+package engineio
+
+import (
+	"net/http"
+	"slices"
+)
+
+// cors sets the headers that let browsers of the allowed origins poll, as the npm package cors does for Node, and
+// answers preflight requests. It reports whether the request is answered.
+func (s *Server) cors(w http.ResponseWriter, r *http.Request) bool {
+	if len(s.opts.CORSOrigins) > 0 {
+		h, origin := w.Header(), r.Header.Get("Origin")
+		switch {
+		case slices.Contains(s.opts.CORSOrigins, "*"):
+			h.Set("Access-Control-Allow-Origin", "*") // which browsers never combine with credentials
+		default:
+			h.Add("Vary", "Origin")
+			if slices.Contains(s.opts.CORSOrigins, origin) {
+				h.Set("Access-Control-Allow-Origin", origin)
+				h.Set("Access-Control-Allow-Credentials", "true")
+			}
+		}
+		if r.Method == http.MethodOptions {
+			h.Set("Access-Control-Allow-Methods", "GET,POST")
+			if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
+				h.Add("Vary", "Access-Control-Request-Headers")
+				h.Set("Access-Control-Allow-Headers", asked)
+			}
+		}
+	}
+	if r.Method != http.MethodOptions {
+		return false
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return true
+}

@@ -1,0 +1,315 @@
+package engineio
+
+import (
+	"context"
+	crand "crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Server serves Engine.IO. Make it with New, mount it, and run Run.
+type Server struct {
+	opts   Options
+	accept func(*Conn) Handler
+	wheel  *wheel
+	poller *poller
+
+	running atomic.Bool
+	work    sync.WaitGroup // goroutines that Run waits for
+	open    atomic.Int64
+
+	mu      sync.Mutex
+	conns   map[string]*Conn // open ones, and closed ones whose goodbye is under way
+	ended   map[Reason]uint64
+	stopped bool // Run is ending: no connection comes in any more
+}
+
+// New makes a Server that calls accept for each new connection, before the client hears of it. accept must not
+// block for long: the client's handshake waits.
+func New(opts Options, accept func(*Conn) Handler) (*Server, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	opts = opts.withDefaults()
+	return &Server{
+		opts:   opts,
+		accept: accept,
+		wheel:  newWheel(min(opts.PingInterval, opts.PingTimeout, lingerTime)),
+		poller: newPoller(),
+		conns:  map[string]*Conn{},
+		ended:  map[Reason]uint64{},
+	}, nil
+}
+
+// Run serves heartbeats and reads websockets until ctx ends. Then it closes what is still connected and waits for
+// every goroutine of the server's. Requests before and after it are answered 503.
+func (s *Server) Run(ctx context.Context) error {
+	if err := s.poller.open(); err != nil {
+		return err
+	}
+	s.work.Add(1) // so that spawn never meets a finished Wait
+	s.running.Store(true)
+	var loop sync.WaitGroup
+	loop.Go(func() { s.poller.run() })
+
+	ticker := time.NewTicker(s.wheel.tick)
+	defer ticker.Stop()
+	var due []*Conn
+	for done := false; !done; {
+		select {
+		case <-ticker.C:
+			due = s.wheel.advance(due[:0])
+			for _, c := range due {
+				c.timer()
+			}
+			clear(due)
+		case <-ctx.Done():
+			done = true
+		}
+	}
+
+	s.running.Store(false)
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	for _, c := range s.list() {
+		c.mu.Lock()
+		c.closeLocked(ShuttingDown)
+		c.deadLocked()
+		c.mu.Unlock()
+	}
+	s.poller.close()
+	loop.Wait()
+	s.work.Done()
+	s.work.Wait()
+	return nil
+}
+
+// Drain closes all connections, spread evenly over the given time so that their clients do not come back to the
+// other replicas all at once, and refuses new ones from now on. It returns when all are closed or ctx ends.
+func (s *Server) Drain(ctx context.Context, over time.Duration) {
+	s.running.Store(false)
+	conns := s.list()
+	rand.Shuffle(len(conns), func(i, j int) { conns[i], conns[j] = conns[j], conns[i] })
+	const steps = 100
+	for i := range steps {
+		for _, c := range conns[len(conns)*i/steps : len(conns)*(i+1)/steps] {
+			c.close(ShuttingDown)
+		}
+		if len(conns) == 0 || s.Len() == 0 {
+			return
+		}
+		select {
+		case <-time.After(over / steps):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Len is the number of open connections.
+func (s *Server) Len() int { return int(s.open.Load()) }
+
+// Ended counts the connections that have ended, by reason.
+func (s *Server) Ended() map[Reason]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.ended)
+}
+
+func (s *Server) list() []*Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.conns))
+}
+
+// spawn runs fn on a goroutine that Run waits for.
+func (s *Server) spawn(fn func()) { s.work.Go(fn) }
+
+func (s *Server) lookup(sid string) *Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conns[sid]
+}
+
+// closing and forget are called under the connection's mu.
+func (s *Server) closing(c *Conn, why Reason) {
+	s.open.Add(-1)
+	s.mu.Lock()
+	s.ended[why]++
+	s.mu.Unlock()
+}
+
+func (s *Server) forget(c *Conn) {
+	s.mu.Lock()
+	delete(s.conns, c.id)
+	s.mu.Unlock()
+}
+
+// protocolError is an answer to a bad request, with the codes and words of Node's engine.io.
+type protocolError struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+}
+
+var (
+	errUnknownTransport   = &protocolError{0, "Transport unknown"}
+	errUnknownSID         = &protocolError{1, "Session ID unknown"}
+	errBadHandshakeMethod = &protocolError{2, "Bad handshake method"}
+	errBadRequest         = &protocolError{3, "Bad request"}
+	errUnsupported        = &protocolError{5, "Unsupported protocol version"}
+)
+
+func forbidden(message string) *protocolError { return &protocolError{4, message} }
+
+func (e *protocolError) write(w http.ResponseWriter) {
+	status := http.StatusBadRequest
+	if e.Code == 4 {
+		status = http.StatusForbidden
+	}
+	body, _ := json.Marshal(e) // two plain fields
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// ServeHTTP takes handshakes, polls and websocket upgrades, at whatever path it is mounted.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.cors(w, r) {
+		return
+	}
+	q := r.URL.Query()
+	sid := q.Get("sid")
+	upgrade := isUpgrade(r)
+	c, bad := s.verify(r, q, sid, upgrade)
+	if bad == nil && c == nil && !s.running.Load() {
+		notAccepting(w)
+		return
+	}
+	switch {
+	case bad != nil:
+		bad.write(w)
+	case upgrade:
+		s.serveWebSocket(w, r, c)
+	case c == nil:
+		s.servePollingHandshake(w, r)
+	default:
+		s.servePolling(w, r, c)
+	}
+}
+
+// verify checks a request as Node's engine.io does, in its order, and finds the connection of its sid.
+func (s *Server) verify(r *http.Request, q url.Values, sid string, upgrade bool) (*Conn, *protocolError) {
+	transport := q.Get("transport")
+	if !slices.Contains(s.opts.Transports, transport) {
+		return nil, errUnknownTransport
+	}
+	if sid != "" {
+		c := s.lookup(sid)
+		switch {
+		case c == nil, c.closed.Load() && (c.Transport() == WebSocket || r.Method != http.MethodGet):
+			return nil, errUnknownSID // a closed one can only be asked for its last packets
+		case !upgrade && c.Transport() != transport, q.Get("EIO") != Protocol, upgrade && transport != WebSocket:
+			return nil, errBadRequest
+		}
+		return c, nil
+	}
+	switch {
+	case r.Method != http.MethodGet:
+		return nil, errBadHandshakeMethod
+	case (transport == WebSocket) != upgrade:
+		return nil, errBadRequest
+	}
+	if s.opts.AllowRequest != nil {
+		if err := s.opts.AllowRequest(r); err != nil {
+			return nil, forbidden(err.Error())
+		}
+	}
+	if q.Get("EIO") != Protocol {
+		return nil, errUnsupported
+	}
+	return nil, nil
+}
+
+func notAccepting(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, "not accepting connections", http.StatusServiceUnavailable)
+}
+
+func isUpgrade(r *http.Request) bool {
+	return strings.EqualFold(r.Header.Get("Upgrade"), WebSocket)
+}
+
+// newConn makes a connection that start makes known.
+func (s *Server) newConn(r *http.Request) *Conn {
+	id := make([]byte, 15)
+	_, _ = crand.Read(id) // never fails, says crypto/rand
+	c := &Conn{
+		srv:       s,
+		id:        base64.RawURLEncoding.EncodeToString(id),
+		handshake: Handshake{Query: r.URL.RawQuery, RemoteAddr: r.RemoteAddr},
+		allowed:   s.opts.MaxQueue,
+	}
+	for _, name := range s.opts.Headers {
+		if v := r.Header.Values(name); len(v) > 0 {
+			if c.handshake.Header == nil {
+				c.handshake.Header = http.Header{}
+			}
+			c.handshake.Header[http.CanonicalHeaderKey(name)] = v
+		}
+	}
+	return c
+}
+
+// start makes c known, attaches its handler, sends the OPEN packet and begins heartbeats. It reports whether the
+// server still takes connections.
+func (s *Server) start(c *Conn) bool {
+	s.mu.Lock()
+	if s.stopped {
+		s.mu.Unlock()
+		return false
+	}
+	s.conns[c.id] = c
+	s.mu.Unlock()
+	s.open.Add(1)
+
+	c.reading.Lock() // nothing is handled before there is a handler
+	c.mu.Lock()
+	c.enqueueLocked(s.openMessage(c))
+	c.mu.Unlock()
+	c.handler = s.accept(c)
+	c.reading.Unlock()
+
+	c.mu.Lock()
+	if !c.closed.Load() {
+		s.wheel.set(c, s.opts.PingInterval)
+	}
+	c.flushLocked()
+	c.mu.Unlock()
+	c.settle()
+	return true
+}
+
+func (s *Server) openMessage(c *Conn) *Message {
+	upgrades := []string{}
+	if c.ws == nil && slices.Contains(s.opts.Transports, WebSocket) {
+		upgrades = append(upgrades, WebSocket)
+	}
+	open, _ := json.Marshal(struct {
+		SID          string   `json:"sid"`
+		Upgrades     []string `json:"upgrades"`
+		PingInterval int64    `json:"pingInterval"`
+		PingTimeout  int64    `json:"pingTimeout"`
+		MaxPayload   int      `json:"maxPayload"`
+	}{c.id, upgrades, s.opts.PingInterval.Milliseconds(), s.opts.PingTimeout.Milliseconds(), s.opts.MaxPayload})
+	return newPacket(typeOpen, open)
+}

@@ -1,0 +1,112 @@
+package socketio
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/photo-management/event-bus/adapter"
+	"github.com/photo-management/event-bus/server/engineio"
+)
+
+// Event is one event from a client.
+type Event struct {
+	Name string
+
+	socket   *Socket
+	packet   packet
+	answered bool
+}
+
+// Args are the event's arguments as JSON, valid until the handler returns. Binary ones are base64 strings.
+func (e *Event) Args() []json.RawMessage { return elements(e.packet.data)[1:] }
+
+// Decode decodes the arguments into the given pointers, in order. It is an error when there are fewer; further ones
+// are left. A []byte takes a binary argument.
+func (e *Event) Decode(into ...any) error {
+	args := e.Args()
+	if len(args) < len(into) {
+		return fmt.Errorf("event %q: want %d arguments, got %d", e.Name, len(into), len(args))
+	}
+	for i, p := range into {
+		if err := json.Unmarshal(args[i], p); err != nil {
+			return fmt.Errorf("event %q, argument %d: %w", e.Name, i+1, err)
+		}
+	}
+	return nil
+}
+
+// WantsAck reports whether the client waits for an acknowledgement.
+func (e *Event) WantsAck() bool { return e.packet.hasID && !e.answered }
+
+// Ack acknowledges the event, if the client asked for that and was not answered yet.
+func (e *Event) Ack(args ...any) error {
+	if !e.WantsAck() {
+		return nil
+	}
+	data, err := appendArgs([]byte{'['}, args)
+	if err != nil {
+		return err
+	}
+	e.answered = true
+	if e.socket.Connected() {
+		e.socket.client.conn.Send(e.socket.ns.message(packet{kind: typeAck, id: e.packet.id, hasID: true}, data, nil))
+	}
+	return nil
+}
+
+// encodeArgs encodes an event without the closing bracket, so that an offset can follow.
+func encodeArgs(event string, args []any) ([]byte, error) {
+	name, err := json.Marshal(event)
+	if err != nil {
+		return nil, err
+	}
+	return appendArgs(append([]byte{'['}, name...), args)
+}
+
+func appendArgs(data []byte, args []any) ([]byte, error) {
+	for i, a := range args {
+		if len(data) > 1 {
+			data = append(data, ',')
+		}
+		raw, ok := a.(json.RawMessage)
+		if !ok {
+			var err error
+			if raw, err = json.Marshal(a); err != nil {
+				return nil, fmt.Errorf("argument %d: %w", i+1, err)
+			}
+		}
+		data = append(data, raw...)
+	}
+	return data, nil
+}
+
+func (n *Namespace) encodeEvent(event string, args []any, p packet) (*engineio.Message, error) {
+	data, err := encodeArgs(event, args)
+	if err != nil {
+		return nil, err
+	}
+	p.kind = typeEvent
+	return n.message(p, data, nil), nil
+}
+
+// message makes the message of an event or ack from its data, which lacks the closing bracket, and an offset.
+func (n *Namespace) message(p packet, data, offset []byte) *engineio.Message {
+	p.namespace = n.name
+	data, attachments := extractBinary(data)
+	p.attachments = len(attachments)
+	head := appendPacket(make([]byte, 0, 64), p)
+	if attachments == nil {
+		return engineio.NewMessage(head, data, offset, closing)
+	}
+	return engineio.NewBinaryMessage(append(append(append(head, data...), offset...), ']'), attachments...)
+}
+
+var closing = []byte{']'}
+
+// offset is the last argument that lets a client recover from p, nil when there is no recovery.
+func (n *Namespace) offset(p adapter.Position) []byte {
+	if n.srv.opts.RecoveryWindow == 0 {
+		return nil
+	}
+	return append(p.Append(append(make([]byte, 0, 32), `,"`...)), '"')
+}

@@ -1,0 +1,195 @@
+package socketio
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/photo-management/event-bus/adapter"
+	"github.com/photo-management/event-bus/server/engineio"
+)
+
+// ErrDisconnected is the end of waiting for somebody who has left.
+var ErrDisconnected = errors.New("socket disconnected")
+
+// Socket is a client in a namespace. Its methods may be called from any goroutine.
+type Socket struct {
+	ns        *Namespace
+	client    *client
+	id, pid   string
+	recovered bool
+	seat      *adapter.Seat[*engineio.Message]
+	connected atomic.Bool
+
+	mu   sync.Mutex
+	data any
+	acks map[uint64]chan []json.RawMessage
+	next uint64
+}
+
+// ID is the id that clients know as socket.id. It is empty in middlewares.
+func (s *Socket) ID() string { return s.id }
+
+// Namespace is where s is.
+func (s *Socket) Namespace() *Namespace { return s.ns }
+
+// Conn is the connection under s.
+func (s *Socket) Conn() *engineio.Conn { return s.client.conn }
+
+// Recovered reports whether s continues an earlier connection, with its id, rooms and missed broadcasts.
+func (s *Socket) Recovered() bool { return s.recovered }
+
+// Connected reports whether the client is in the namespace still.
+func (s *Socket) Connected() bool { return s.connected.Load() }
+
+// Data is what SetData was given last: the caller's own knowledge of the client.
+func (s *Socket) Data() any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.data
+}
+
+// SetData keeps v with the socket, and with its session when the client is away.
+func (s *Socket) SetData(v any) {
+	s.mu.Lock()
+	s.data = v
+	s.mu.Unlock()
+}
+
+// Enqueue and Flush make a Socket a member of rooms.
+func (s *Socket) Enqueue(m *engineio.Message) { s.client.conn.Enqueue(m) }
+
+// Flush sends what was enqueued.
+func (s *Socket) Flush() { s.client.conn.Flush() }
+
+// Emit sends an event to this client alone. Arguments are encoded as JSON; a json.RawMessage goes as it is and a
+// Binary as an attachment. It is dropped when the client has left.
+func (s *Socket) Emit(event string, args ...any) error {
+	m, err := s.ns.encodeEvent(event, args, packet{})
+	if err == nil && s.Connected() {
+		s.client.conn.Send(m)
+	}
+	return err
+}
+
+// EmitAt is Emit with the client's recovery offset as the last argument, so that a client that no broadcast has
+// reached yet can recover too. It joins rooms with it: what is broadcast to them from then on comes after the event.
+func (s *Socket) EmitAt(join []string, event string, args ...any) error {
+	data, err := encodeArgs(event, args)
+	if err != nil {
+		return err
+	}
+	s.ns.rooms.Join(s.seat, join, func(p adapter.Position) {
+		s.Enqueue(s.ns.message(packet{kind: typeEvent}, data, s.ns.offset(p)))
+	})
+	s.Flush()
+	return nil
+}
+
+// EmitWithAck sends an event and waits for the client's acknowledgement, for as long as ctx lets it. A handler
+// must not wait for its own client, whose packets it holds up.
+func (s *Socket) EmitWithAck(ctx context.Context, event string, args ...any) ([]json.RawMessage, error) {
+	answer := make(chan []json.RawMessage, 1)
+	s.mu.Lock()
+	id := s.next
+	s.next++
+	if s.acks == nil {
+		s.acks = map[uint64]chan []json.RawMessage{}
+	}
+	s.acks[id] = answer
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.acks, id)
+		s.mu.Unlock()
+	}()
+	m, err := s.ns.encodeEvent(event, args, packet{id: id, hasID: true})
+	if err != nil {
+		return nil, err
+	}
+	if !s.Connected() {
+		return nil, ErrDisconnected
+	}
+	s.client.conn.Send(m)
+	select {
+	case args, ok := <-answer:
+		if !ok {
+			return nil, ErrDisconnected
+		}
+		return args, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// acked hands the client's answer to who waits for it. An answer to nothing is ignored, as in Node.
+func (s *Socket) acked(p packet) {
+	args := elements(append([]byte(nil), p.data...))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if answer, ok := s.acks[p.id]; ok {
+		delete(s.acks, p.id)
+		answer <- args
+	}
+}
+
+// Join puts s into rooms.
+func (s *Socket) Join(rooms ...string) { s.ns.rooms.Join(s.seat, rooms, nil) }
+
+// Leave takes s out of rooms.
+func (s *Socket) Leave(rooms ...string) { s.ns.rooms.Leave(s.seat, rooms...) }
+
+// Rooms lists the rooms that s has joined.
+func (s *Socket) Rooms() []string { return s.ns.rooms.Of(s.seat) }
+
+// To addresses rooms, without s itself. Without rooms it addresses everybody else.
+func (s *Socket) To(rooms ...string) Target { return s.ns.To(rooms...).Except(s.id) }
+
+// Disconnect takes the client out of the namespace; clients do not come back from that by themselves. Its
+// connection stays, for other namespaces.
+func (s *Socket) Disconnect() {
+	if s.Connected() {
+		s.client.conn.Send(encode(packet{kind: typeDisconnect, namespace: s.ns.name}))
+		s.end(ServerDisconnect)
+	}
+}
+
+// end takes s out of everything, once.
+func (s *Socket) end(why Reason) {
+	if !s.connected.CompareAndSwap(true, false) {
+		return
+	}
+	rooms := s.ns.rooms.Exit(s.seat)
+	if why == ClientDisconnect || why == ServerDisconnect {
+		s.ns.sessions.remove(s.pid)
+	} else {
+		s.ns.sessions.leave(s, rooms)
+	}
+	s.mu.Lock()
+	for _, answer := range s.acks {
+		close(answer)
+	}
+	s.acks = nil
+	s.mu.Unlock()
+	s.ns.gone(s, why)
+}
+
+// welcome is the CONNECT packet.
+func (s *Socket) welcome() *engineio.Message {
+	data := append([]byte(`{"sid":"`), s.id...)
+	if s.pid != "" {
+		data = append(append(data, `","pid":"`...), s.pid...)
+	}
+	return encode(packet{kind: typeConnect, namespace: s.ns.name, data: append(data, `"}`...)})
+}
+
+func (s *Socket) dispatch(p packet) {
+	name, _ := eventName(p.data) // the parser has seen that there is one
+	h, ok := s.ns.handlers[name]
+	if !ok {
+		h = s.ns.fallback
+	}
+	h(s.ns.srv.context(), s, &Event{Name: name, socket: s, packet: p})
+}

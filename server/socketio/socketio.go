@@ -1,0 +1,161 @@
+// Package socketio is a Socket.IO server, protocol 5: what official clients of version 3 and 4 speak.
+//
+// A Server is an http.Handler. Its namespaces carry events between sockets and handlers, with acknowledgements,
+// binary attachments, rooms and connection state recovery. What the events mean is for the caller; how bytes
+// travel is the engineio package's. Rooms and the recovery window are the adapter package's.
+//
+//	srv, err := socketio.New(socketio.Options{})
+//	srv.Of("/").On("chat", func(ctx context.Context, s *socketio.Socket, e *socketio.Event) {
+//		var text string
+//		if e.Decode(&text) == nil {
+//			s.Namespace().To("lobby").Emit("chat", text)
+//		}
+//	})
+//	http.Handle("/socket.io/", srv)
+//	go http.ListenAndServe(":3000", nil)
+//	err = srv.Run(ctx)
+package socketio
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/photo-management/event-bus/adapter"
+	"github.com/photo-management/event-bus/server/engineio"
+)
+
+// Options configures a Server. The zero value works.
+type Options struct {
+	// Engine configures the transports.
+	Engine engineio.Options
+	// ConnectTimeout is how long a client may stay without a namespace. Zero means 45 s.
+	ConnectTimeout time.Duration
+	// MaxAttachments is how many binary attachments one packet from a client may have. Zero means 10.
+	MaxAttachments int
+	// RecoveryWindow is for how long a client may be away and yet get its id, rooms and missed broadcasts back.
+	// Zero means that every connection is a new one.
+	RecoveryWindow time.Duration
+	// RecoveryBytes bounds the broadcasts that each namespace keeps for that. Zero means 256 MiB.
+	RecoveryBytes int
+	// Start is the position before the first broadcast. Zero means now.
+	Start adapter.Position
+}
+
+// Validate reports everything that is wrong with o at once.
+func (o Options) Validate() error {
+	var errs []error
+	for name, ok := range map[string]bool{
+		"ConnectTimeout": o.ConnectTimeout >= 0,
+		"MaxAttachments": o.MaxAttachments >= 0,
+		"RecoveryWindow": o.RecoveryWindow >= 0,
+		"RecoveryBytes":  o.RecoveryBytes >= 0,
+	} {
+		if !ok {
+			errs = append(errs, fmt.Errorf("option %s: want zero or more", name))
+		}
+	}
+	return errors.Join(append(errs, o.Engine.Validate())...)
+}
+
+// Server is a Socket.IO server. Make it with New, register namespaces and handlers, mount it, and run Run.
+type Server struct {
+	opts   Options
+	engine *engineio.Server
+	base   context.Context // of handlers: Run's, which is not there yet when they are registered
+
+	mu         sync.RWMutex
+	namespaces map[string]*Namespace
+}
+
+// New makes a Server with the namespace "/".
+func New(opts Options) (*Server, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	opts.ConnectTimeout = cmp.Or(opts.ConnectTimeout, 45*time.Second)
+	opts.MaxAttachments = cmp.Or(opts.MaxAttachments, 10)
+	if opts.Start == (adapter.Position{}) {
+		opts.Start = opts.Start.Next(time.Now())
+	}
+	s := &Server{opts: opts, namespaces: map[string]*Namespace{}, base: context.Background()}
+	engine, err := engineio.New(opts.Engine, s.accept)
+	if err != nil {
+		return nil, err
+	}
+	s.engine = engine
+	s.Of("/")
+	return s, nil
+}
+
+// Of returns the namespace of that name and registers it if it is new. Clients cannot make namespaces.
+func (s *Server) Of(name string) *Namespace {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.namespaces[name]
+	if n == nil {
+		n = newNamespace(s, name)
+		s.namespaces[name] = n
+	}
+	return n
+}
+
+func (s *Server) namespace(name string) *Namespace {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.namespaces[name]
+}
+
+// ServeHTTP serves the transports. Mount it at /socket.io/, where clients look by default.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
+
+// Engine is the server's transport layer, for its counts.
+func (s *Server) Engine() *engineio.Server { return s.engine }
+
+// Drain refuses new connections and closes the open ones, spread over the given time.
+func (s *Server) Drain(ctx context.Context, over time.Duration) { s.engine.Drain(ctx, over) }
+
+// Run serves until ctx ends, then disconnects everybody and waits for every handler.
+func (s *Server) Run(ctx context.Context) error {
+	s.mu.Lock()
+	s.base = ctx
+	s.mu.Unlock()
+	var housekeeping sync.WaitGroup
+	housekeeping.Go(func() { s.expire(ctx) })
+	err := s.engine.Run(ctx)
+	housekeeping.Wait()
+	return err
+}
+
+// context is the context of handlers.
+func (s *Server) context() context.Context {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.base
+}
+
+// expire forgets, every second, the sessions and broadcasts that have left the recovery window.
+func (s *Server) expire(ctx context.Context) {
+	if s.opts.RecoveryWindow == 0 {
+		return
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		s.mu.RLock()
+		for _, n := range s.namespaces {
+			n.rooms.Trim()
+			n.sessions.expire(time.Now())
+		}
+		s.mu.RUnlock()
+	}
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+
+	"github.com/photo-management/event-bus/adapter"
+	"github.com/photo-management/event-bus/auth"
+	"github.com/photo-management/event-bus/server"
+)
+
+// config is all that serve can be told, composed from the packages' own.
+type config struct {
+	dev           bool
+	embeddedPort  int
+	websocketHost string
+	websocketPort int
+	healthHost    string
+	healthPort    int
+	logLevel      zapcore.Level
+
+	redis     adapter.RedisConfig
+	jwt       auth.Config
+	jwtSecret string
+	limit     auth.LimitConfig
+	policy    auth.PolicyConfig
+	server    server.Config
+}
+
+func (c *config) flags(fs *flag.FlagSet) {
+	fs.BoolVar(&c.dev, "dev", false, "development: listen on loopback, make a secret and a token, and without a Redis start an embedded one")
+	fs.IntVar(&c.embeddedPort, "embedded-redis-port", 6380, "port of the embedded Redis; a free one if it is taken or 0")
+	fs.StringVar(&c.websocketHost, "websocket-host", "", "address Socket.IO and the demo page listen on; all, or loopback with --dev")
+	fs.IntVar(&c.websocketPort, "websocket-port", 3003, "port of Socket.IO and the demo page; 0 takes a free one")
+	fs.StringVar(&c.healthHost, "health-host", "", "address health and metrics listen on; all, or loopback with --dev")
+	fs.IntVar(&c.healthPort, "health-port", 3004, "port of health and metrics; 0 takes a free one")
+	fs.Func("log-level", "debug, info, warn or error (default info)", func(v string) error { return c.logLevel.Set(v) })
+
+	redisFlags(fs, &c.redis)
+
+	fs.StringVar(&c.jwtSecret, "jwt-secret", "", "secret that signs tokens (HS256); better in the environment than on a command line")
+	fs.StringVar(&c.jwt.KeyFile, "jwt-key-file", "", "PEM file of the public keys that verify tokens, instead of a secret")
+	fs.StringVar(&c.jwt.JWKSURL, "jwt-jwks-url", "", "address of a JSON Web Key Set, instead of a secret")
+	fs.Var((*list)(&c.jwt.Algorithms), "jwt-algorithms", "comma-separated algorithms that tokens may use; by default what the key is for")
+	fs.StringVar(&c.jwt.Issuer, "jwt-issuer", "", "iss that tokens must have")
+	fs.StringVar(&c.jwt.Audience, "jwt-audience", "", "aud that tokens must have")
+	fs.Func("photo-access", "who may subscribe to a photo: owner, permission or any (default owner)", func(v string) error {
+		c.policy.PhotoAccess = auth.PhotoAccess(v)
+		return nil
+	})
+	fs.BoolVar(&c.limit.Enabled, "rate-limit", true, "limit how often a user may connect")
+	fs.IntVar(&c.limit.Max, "rate-limit-max", 60, "connections that a user may make in the window")
+	fs.DurationVar(&c.limit.Window, "rate-limit-window", time.Minute, "the window of the rate limit")
+
+	s, e := &c.server.Socket, &c.server.Socket.Engine
+	fs.DurationVar(&e.PingInterval, "ping-interval", 25*time.Second, "time between heartbeats")
+	fs.DurationVar(&e.PingTimeout, "ping-timeout", 60*time.Second, "time a client has to answer one")
+	fs.IntVar(&e.MaxPayload, "max-payload", 1_000_000, "bytes of the largest message from a client")
+	fs.IntVar(&e.MaxQueue, "max-queue", 4<<20, "bytes that may wait for a slow client before it is closed; it recovers when it is back")
+	fs.Var((*list)(&e.Transports), "transports", "comma-separated transports offered: polling, websocket (default both)")
+	fs.Var((*list)(&e.CORSOrigins), "cors-origins", "comma-separated origins that may connect from a browser, or *")
+	fs.BoolVar(&e.Deflate, "per-message-deflate", false, "compress websocket messages: less bandwidth for much more CPU")
+	fs.DurationVar(&s.ConnectTimeout, "connect-timeout", 45*time.Second, "time a connection has to authenticate")
+	fs.DurationVar(&s.RecoveryWindow, "recovery-window", 2*time.Minute, "how long a client may be away and get everything it missed; negative turns recovery off")
+	fs.IntVar(&s.RecoveryBytes, "recovery-bytes", 256<<20, "bytes of events kept for that; over it the oldest go")
+	fs.IntVar(&c.server.MaxEvent, "max-event-size", 1<<20, "bytes of the largest event taken from Redis")
+	fs.IntVar(&c.server.MaxSubscriptions, "max-subscriptions", 1000, "rooms that one socket may be in")
+	fs.DurationVar(&c.server.Drain, "drain-timeout", 20*time.Second, "time over which connections are closed at the end")
+}
+
+// check completes the configuration and reports everything that is wrong with it at once.
+func (c *config) check() error {
+	var errs []error
+	for _, p := range []struct {
+		name  string
+		value int
+	}{{"websocket-port", c.websocketPort}, {"health-port", c.healthPort}, {"embedded-redis-port", c.embeddedPort}} {
+		if p.value < 0 || p.value > 65535 {
+			errs = append(errs, fmt.Errorf("%s (%s): %d is no port; want 0 to 65535", p.name, envName(p.name), p.value))
+		}
+	}
+	if c.dev {
+		if c.websocketHost == "" {
+			c.websocketHost = "127.0.0.1"
+		}
+		if c.healthHost == "" {
+			c.healthHost = "127.0.0.1"
+		}
+	}
+	if !c.dev && c.redis.URL == "" && c.redis.Host == "" {
+		errs = append(errs, errors.New("redis-url (REDIS_URL) or redis-host (REDIS_HOST): none is set; name your Redis, or try --dev"))
+	}
+	c.jwt.Secret = []byte(c.jwtSecret)
+	switch {
+	case c.jwtSecret == "" && c.jwt.KeyFile == "" && c.jwt.JWKSURL == "":
+		errs = append(errs, errors.New("jwt-secret (JWT_SECRET), jwt-key-file or jwt-jwks-url: none is set; tokens could not be verified"))
+	default:
+		errs = append(errs, c.jwt.Validate())
+	}
+	errs = append(errs, c.redis.Validate(), c.limit.Validate(), c.policy.Validate(), c.server.Validate())
+	if err := errors.Join(errs...); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// embedded reports whether an embedded Redis is wanted.
+func (c *config) embedded() bool { return c.dev && c.redis.URL == "" && c.redis.Host == "" }
+
+func (c *config) websocketAddr() string {
+	return net.JoinHostPort(c.websocketHost, strconv.Itoa(c.websocketPort))
+}
+
+func (c *config) healthAddr() string {
+	return net.JoinHostPort(c.healthHost, strconv.Itoa(c.healthPort))
+}

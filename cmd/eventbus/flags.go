@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/photo-management/event-bus/adapter"
+)
+
+// newFlags makes the flags of a command, described by its synopsis.
+func newFlags(name, synopsis string, std stdio) *flag.FlagSet {
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard) // run tells what is wrong, once
+	fs.Usage = func() {
+		fmt.Fprintf(std.out, "Usage: eventbus %s [FLAGS]\n\n%s\n\nFlags:\n", name, synopsis)
+		fs.SetOutput(std.out)
+		fs.PrintDefaults()
+		fs.SetOutput(io.Discard)
+	}
+	return fs
+}
+
+// parseFlags sets flags from the environment, then from args, which win. It reports all that is wrong in the
+// environment at once.
+func parseFlags(fs *flag.FlagSet, args []string) error {
+	var errs []error
+	fs.VisitAll(func(f *flag.Flag) {
+		if v, ok := os.LookupEnv(envName(f.Name)); ok && v != "" {
+			if err := f.Value.Set(v); err != nil {
+				errs = append(errs, fmt.Errorf("%s: invalid value: %w", envName(f.Name), err))
+			}
+		}
+	})
+	switch err := fs.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return err
+	case err != nil:
+		errs = append(errs, err)
+	case fs.NArg() > 0:
+		errs = append(errs, fmt.Errorf("unexpected argument %q", fs.Arg(0)))
+	}
+	if len(errs) > 0 {
+		return usageError{errors.Join(errs...)}
+	}
+	return nil
+}
+
+// envName is the environment variable of a flag: REDIS_URL for redis-url.
+func envName(name string) string { return strings.ToUpper(strings.ReplaceAll(name, "-", "_")) }
+
+// redisFlags are how to reach Redis.
+func redisFlags(fs *flag.FlagSet, cfg *adapter.RedisConfig) {
+	fs.StringVar(&cfg.URL, "redis-url", "", "address of Redis: redis://, rediss:// or unix://; wins over the parts below")
+	fs.StringVar(&cfg.Host, "redis-host", "", "host of Redis")
+	fs.IntVar(&cfg.Port, "redis-port", 6379, "port of Redis")
+	fs.IntVar(&cfg.DB, "redis-db", 0, "database number of Redis")
+	fs.StringVar(&cfg.Username, "redis-username", "", "user of Redis")
+	fs.StringVar(&cfg.Password, "redis-password", "", "password of Redis; better in the environment than on a command line")
+	fs.StringVar(&cfg.KeyPrefix, "redis-key-prefix", "eventbus:", "prefix of all our keys in Redis")
+}
+
+// list is a flag of values separated by commas.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, ",") }
+
+func (l *list) Set(v string) error {
+	*l = nil
+	for _, one := range strings.Split(v, ",") {
+		if one = strings.TrimSpace(one); one != "" {
+			*l = append(*l, one)
+		}
+	}
+	return nil
+}

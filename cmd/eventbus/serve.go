@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/photo-management/event-bus/adapter"
+	"github.com/photo-management/event-bus/auth"
+	"github.com/photo-management/event-bus/routing"
+	"github.com/photo-management/event-bus/server"
+	"github.com/photo-management/event-bus/web"
+)
+
+// serve runs the service.
+func serve(ctx context.Context, args []string, std stdio) error {
+	var cfg config
+	fs := newFlags("serve", "Runs the service until it is told to stop (SIGTERM), then drains.", std)
+	cfg.flags(fs)
+	if err := parseFlags(fs, args); err != nil {
+		return err
+	}
+	if cfg.dev && cfg.jwtSecret == "" && cfg.jwt.KeyFile == "" && cfg.jwt.JWKSURL == "" {
+		cfg.jwtSecret = rand.Text() + rand.Text()
+	}
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	log := newLogger(cfg, std)
+	if weak := cfg.jwt.Weak(); weak != "" && !cfg.dev {
+		log.Warn("weak configuration", zap.String("problem", weak))
+	}
+	return serveWith(ctx, cfg, std, log)
+}
+
+// serveWith builds the service bottom up, runs it, and takes it down top first.
+func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger) error {
+	below, stop := context.WithCancel(context.WithoutCancel(ctx)) // what outlives the drain
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer stop()
+
+	if cfg.embedded() {
+		redis, err := startEmbedded(cfg.embeddedPort)
+		if err != nil {
+			return err
+		}
+		defer redis.Close()
+		background.Go(func() { _ = redis.Run(below) })
+		cfg.redis.URL = "redis://" + redis.Addr()
+	}
+	redis, err := adapter.DialRedis(ctx, cfg.redis, log)
+	if err != nil {
+		return err
+	}
+	defer redis.Close()
+
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	redisMetrics(registry, redis)
+	srv, verifier, err := newServer(cfg, redis, registry, log)
+	if err != nil {
+		return err
+	}
+
+	public, err := net.Listen("tcp", cfg.websocketAddr())
+	if err != nil {
+		return fmt.Errorf("websocket-port (WEBSOCKET_PORT): %w", err)
+	}
+	internal, err := net.Listen("tcp", cfg.healthAddr())
+	if err != nil {
+		public.Close()
+		return fmt.Errorf("health-port (HEALTH_PORT): %w", err)
+	}
+	announce(cfg, std, log, public.Addr(), internal.Addr())
+
+	errorLog, _ := zap.NewStdLogAt(log, zapcore.DebugLevel)
+	httpConfig := web.ServeConfig{ErrorLog: errorLog}
+	var failed [3]error
+	serving, stopServing := context.WithCancel(below)
+	var outer sync.WaitGroup
+	outer.Go(func() {
+		defer stopServing()
+		failed[0] = web.Serve(serving, public, publicHandler(cfg, srv, redis, verifier), httpConfig)
+	})
+	background.Go(func() { // the probes hear of the drain
+		admin := web.NewAdmin(web.AdminConfig{Ready: srv.Ready, Metrics: registry})
+		failed[1] = web.Serve(below, internal, admin, httpConfig)
+	})
+	running, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(serving, cancel)() // without its listener the service is of no use
+	failed[2] = srv.Run(running)
+	stopServing()
+	outer.Wait()
+	stop()
+	background.Wait()
+	log.Info("stopped")
+	return errors.Join(failed[:]...)
+}
+
+func newServer(cfg config, redis *adapter.Redis, registry prometheus.Registerer, log *zap.Logger) (*server.Server, *auth.Verifier, error) {
+	verifier, err := auth.NewVerifier(cfg.jwt, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	owners := redis.Owners(adapter.OwnersConfig{})
+	policy, err := auth.NewPolicy(cfg.policy, owners)
+	if err != nil {
+		return nil, nil, err
+	}
+	limiter, err := auth.NewLimiter(cfg.limit)
+	if err != nil {
+		return nil, nil, err
+	}
+	rules, err := routing.Compile(routing.Default())
+	if err != nil {
+		return nil, nil, err
+	}
+	srv, err := server.New(cfg.server, server.Parts{
+		Source:   redis,
+		Log:      adapter.NewMemory(adapter.MemoryConfig{}),
+		Owners:   owners,
+		Rules:    rules,
+		Verifier: verifier,
+		Policy:   policy,
+		Limiter:  limiter,
+		Logger:   log,
+		Metrics:  registry,
+	})
+	return srv, verifier, err
+}
+
+// publicHandler is what the world sees.
+func publicHandler(cfg config, srv *server.Server, redis *adapter.Redis, verifier *auth.Verifier) http.Handler {
+	var site web.SiteConfig
+	if cfg.dev {
+		site.Dev = &web.DevConfig{
+			Verify: func(ctx context.Context, token string) error {
+				_, err := verifier.Verify(ctx, token)
+				return err
+			},
+			Publish: func(ctx context.Context, channel string, event []byte) error {
+				return redis.Client().Publish(ctx, channel, event).Err()
+			},
+		}
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/socket.io/", web.Bundles("/socket.io/", srv))
+	mux.Handle("/", web.NewSite(site))
+	return mux
+}
+
+// redisMetrics show how the input is.
+func redisMetrics(reg prometheus.Registerer, redis *adapter.Redis) {
+	reg.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "eventbus_redis_connected", Help: "1 while events are heard from Redis."},
+			func() float64 {
+				if redis.Connected() {
+					return 1
+				}
+				return 0
+			}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "eventbus_redis_reconnects_total", Help: "Subscriptions to Redis that were made again."},
+			func() float64 { return float64(redis.Reconnects()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "eventbus_redis_oversized_total", Help: "Messages from Redis that were too big to look at."},
+			func() float64 { return float64(redis.Oversized()) }),
+	)
+}
+
+func startEmbedded(port int) (*adapter.Embedded, error) {
+	redis, err := adapter.StartEmbedded(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil && port != 0 {
+		redis, err = adapter.StartEmbedded("127.0.0.1:0") // the port is taken, perhaps by another of us
+	}
+	return redis, err
+}
+
+func newLogger(cfg config, std stdio) *zap.Logger {
+	enc := zap.NewProductionEncoderConfig()
+	enc.TimeKey, enc.EncodeTime = "time", zapcore.RFC3339NanoTimeEncoder
+	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(enc), zapcore.Lock(zapcore.AddSync(std.err)), cfg.logLevel))
+}
+
+// announce says where the service listens: to machines in the log, and with --dev to people.
+func announce(cfg config, std stdio, log *zap.Logger, public, internal net.Addr) {
+	fields := []zap.Field{zap.Stringer("websocket", public), zap.Stringer("health", internal)}
+	if !cfg.dev {
+		log.Info("listening", fields...)
+		return
+	}
+	fmt.Fprintf(std.out, "Event Bus Service, in development mode\n\n  Demo page  http://%s/", public)
+	if cfg.jwtSecret != "" {
+		token, err := auth.Sign(cfg.jwt.Secret, auth.Identity{UserID: "demo", Permissions: []string{"photo:read:*"}}, 24*time.Hour)
+		if err != nil {
+			log.Error("no token", zap.Error(err))
+		}
+		fmt.Fprintf(std.out, "#token=%s\n  Token      %s", token, token)
+	}
+	if cfg.embedded() || cfg.redis.URL != "" {
+		fmt.Fprintf(std.out, "\n  Redis      %s", cfg.redis.URL)
+	}
+	fmt.Fprintf(std.out, `
+
+Publish an event from another terminal, as any Redis client could:
+
+  %s publish --redis-url %s --type photo.processing.started --data '{"photoId":"demo-photo","jobId":"job-1","stages":["thumbnail"]}'
+
+`, os.Args[0], cfg.redis.URL)
+	log.Info("listening", fields...)
+}

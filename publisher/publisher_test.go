@@ -1,0 +1,228 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/photo-management/event-bus/events"
+	"github.com/redis/go-redis/v9"
+)
+
+// deleted, started and batch are valid events, one for each default channel.
+func deleted(t *testing.T, photo string) events.Event {
+	return newEvent(t, events.PhotoDeleted, map[string]any{"photoId": photo})
+}
+
+func started(t *testing.T, photo string) events.Event {
+	return newEvent(t, events.PhotoProcessingStarted, map[string]any{"photoId": photo, "jobId": "j", "stages": []string{"resize"}})
+}
+
+func batch(t *testing.T) events.Event {
+	return newEvent(t, events.BatchProcessingCompleted, map[string]any{"batchId": "b"})
+}
+
+func newEvent(t *testing.T, eventType string, data any) events.Event {
+	t.Helper()
+	e, err := events.New(eventType, data, events.Metadata{Source: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+var channels = []string{"photo:upload", "photo:processing", "photo:completion", "elsewhere"}
+
+func TestPublish(t *testing.T) {
+	t.Parallel()
+	client := startRedis(t)
+	l := listen(t, client, channels...)
+	p := New(client, Config{})
+	for channel, ev := range map[string]events.Event{
+		"photo:upload": deleted(t, "p"), "photo:processing": started(t, "p"), "photo:completion": batch(t),
+	} {
+		if err := p.Publish(t.Context(), ev); err != nil {
+			t.Fatal(err)
+		}
+		l.want(channel, string(ev.Raw()))
+	}
+	ev := deleted(t, "p")
+	if err := p.PublishTo(t.Context(), "elsewhere", ev); err != nil {
+		t.Fatal(err)
+	}
+	l.want("elsewhere", string(ev.Raw()))
+}
+
+func TestPublishRefuses(t *testing.T) {
+	t.Parallel()
+	client := startRedis(t)
+	l := listen(t, client, channels...)
+	p := New(client, Config{MaxBytes: 1000})
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	tests := []struct {
+		name string
+		err  error
+		want error
+		text string
+	}{
+		{"against the schema", p.Publish(t.Context(), newEvent(t, events.PhotoUploaded, struct{}{})), events.ErrInvalid, "data.photoId: missing"},
+		{"unknown type", p.Publish(t.Context(), newEvent(t, "photo.printed", struct{}{})), events.ErrUnknownType, "photo.printed"},
+		{"too large", p.Publish(t.Context(), deleted(t, strings.Repeat("x", 1000))), events.ErrTooLarge, "want at most 1000"},
+		{"made by hand", p.Publish(t.Context(), events.Event{ID: "e", Type: events.PhotoDeleted}), events.ErrInvalid, "New or Decode"},
+		{"no channel", p.PublishTo(t.Context(), "", deleted(t, "p")), nil, "want the name of a channel"},
+		{"canceled", p.Publish(canceled, deleted(t, "p")), context.Canceled, "photo:upload"},
+		{"canceled batch", errors.Join(p.PublishBatch(canceled, []events.Event{deleted(t, "p")})...), context.Canceled, "photo:upload"},
+	}
+	for _, tt := range tests {
+		if tt.err == nil || tt.want != nil && !errors.Is(tt.err, tt.want) || !strings.Contains(tt.err.Error(), tt.text) {
+			t.Errorf("%s: error %v, want %v with %q", tt.name, tt.err, tt.want, tt.text)
+		}
+	}
+	ev := deleted(t, "p")
+	if err := p.Publish(t.Context(), ev); err != nil {
+		t.Fatal(err)
+	}
+	l.want("photo:upload", string(ev.Raw())) // the first: nothing that was refused had been sent
+}
+
+func TestPublishBatch(t *testing.T) {
+	t.Parallel()
+	client := startRedis(t)
+	l := listen(t, client, channels...)
+	p := New(client, Config{MaxBytes: 1000, MaxBatch: 5})
+	evs := []events.Event{
+		started(t, "1"),
+		newEvent(t, events.PhotoUploaded, struct{}{}),
+		started(t, "2"),
+		deleted(t, strings.Repeat("x", 1000)),
+		deleted(t, "3"),
+	}
+	errs := p.PublishBatch(t.Context(), evs)
+	for i, want := range []error{nil, events.ErrInvalid, nil, events.ErrTooLarge, nil} {
+		if !errors.Is(errs[i], want) {
+			t.Errorf("event %d: error %v, want %v", i, errs[i], want)
+		}
+	}
+	l.want("photo:processing", string(evs[0].Raw()))
+	l.want("photo:processing", string(evs[2].Raw()))
+	l.want("photo:upload", string(evs[4].Raw()))
+
+	errs = p.PublishBatch(t.Context(), append(evs, deleted(t, "4")))
+	for i, err := range errs {
+		if err == nil || !strings.Contains(err.Error(), "want at most 5") {
+			t.Errorf("event %d of a batch too large: error %v, want the limit", i, err)
+		}
+	}
+	if len(errs) != 6 || len(p.PublishBatch(t.Context(), nil)) != 0 {
+		t.Error("want one result for each event")
+	}
+	if errs := p.PublishBatch(t.Context(), evs[1:2]); !errors.Is(errs[0], events.ErrInvalid) {
+		t.Errorf("batch of nothing valid: %v, want ErrInvalid", errs)
+	}
+	if err := p.Publish(t.Context(), evs[4]); err != nil {
+		t.Fatal(err)
+	}
+	l.want("photo:upload", string(evs[4].Raw())) // nothing of the larger batch
+}
+
+// Redis may refuse one channel and take another.
+func TestPublishBatchHasEachAnswer(t *testing.T) {
+	t.Parallel()
+	admin := startRedis(t)
+	if err := admin.Do(t.Context(), "acl", "setuser", "up", "on", ">secret", "+@all", "resetchannels", "&photo:upload").Err(); err != nil {
+		t.Fatal(err)
+	}
+	opts := *admin.Options()
+	opts.Username, opts.Password = "up", "secret"
+	client := redis.NewClient(&opts)
+	t.Cleanup(func() { client.Close() })
+	l := listen(t, admin, channels...)
+	a, b := deleted(t, "a"), deleted(t, "b")
+	errs := New(client, Config{}).PublishBatch(t.Context(), []events.Event{started(t, "x"), a, started(t, "y"), b})
+	for i, refused := range []bool{true, false, true, false} {
+		if got := errs[i] != nil && strings.Contains(errs[i].Error(), "NOPERM"); got != refused {
+			t.Errorf("event %d: error %v, want refused %v", i, errs[i], refused)
+		}
+	}
+	l.want("photo:upload", string(a.Raw()))
+	l.want("photo:upload", string(b.Raw()))
+}
+
+// A ring subscribes on the shard of the channel's name, and there the message must go.
+func TestPublishReachesTheRightShard(t *testing.T) {
+	t.Parallel()
+	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{
+		"a": miniredis.RunT(t).Addr(), "b": miniredis.RunT(t).Addr(), "c": miniredis.RunT(t).Addr(),
+	}})
+	t.Cleanup(func() { ring.Close() })
+	p := New(ring, Config{})
+	for channel, ev := range map[string]events.Event{
+		"photo:upload": deleted(t, "p"), "photo:processing": started(t, "p"), "photo:completion": batch(t),
+	} {
+		l := listen(t, ring, channel)
+		if err := errors.Join(append(p.PublishBatch(t.Context(), []events.Event{ev}), p.Publish(t.Context(), ev))...); err != nil {
+			t.Fatal(err)
+		}
+		l.want(channel, string(ev.Raw()))
+		l.want(channel, string(ev.Raw()))
+	}
+}
+
+func TestPublishWithoutRedis(t *testing.T) {
+	t.Parallel()
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: t.TempDir() + "/none", MaxRetries: -1})
+	t.Cleanup(func() { client.Close() })
+	p := New(client, Config{})
+	if err := p.Publish(t.Context(), deleted(t, "p")); err == nil {
+		t.Error("Publish: no error")
+	}
+	for i, err := range p.PublishBatch(t.Context(), []events.Event{deleted(t, "p"), started(t, "p")}) {
+		if err == nil {
+			t.Errorf("event %d of a batch: no error", i)
+		}
+	}
+}
+
+func TestPublishToSilentRedis(t *testing.T) {
+	t.Parallel()
+	server, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	client := redis.NewClient(&redis.Options{Addr: server.Addr().String(), ContextTimeoutEnabled: true, ReadTimeout: time.Minute})
+	t.Cleanup(func() { client.Close() })
+	p := New(client, Config{Timeout: 20 * time.Millisecond})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // half of what the client would wait
+	defer cancel()
+	if err := p.Publish(ctx, deleted(t, "p")); err == nil {
+		t.Error("Publish: no error")
+	}
+	if err := p.PublishBatch(ctx, []events.Event{deleted(t, "p")})[0]; err == nil {
+		t.Error("PublishBatch: no error")
+	}
+	if ctx.Err() != nil {
+		t.Error("Timeout did not end the calls")
+	}
+}
+
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	if err := (Config{}).Validate(); err != nil {
+		t.Errorf("Validate of the zero Config: %v", err)
+	}
+	if got, want := (Config{}).withDefaults(), (Config{1 << 20, 1000, 5 * time.Second}); got != want {
+		t.Errorf("withDefaults = %+v, want %+v", got, want)
+	}
+	err := Config{-1, -1, -1}.Validate()
+	for _, key := range []string{"MaxBytes", "MaxBatch", "Timeout"} {
+		if err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("Validate: %v, want a word about %s", err, key)
+		}
+	}
+}

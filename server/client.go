@@ -1,0 +1,307 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/photo-management/event-bus/auth"
+	"github.com/photo-management/event-bus/server/socketio"
+)
+
+// client is what is known of a socket's client.
+type client struct {
+	auth.Identity
+
+	mu     sync.Mutex
+	names  [2]string   // the rooms client:… and session:… of its last identify
+	expiry *time.Timer // closes the transport when the token expires
+}
+
+func of(sock *socketio.Socket) *client { return sock.Data().(*client) }
+
+// serveClients registers what browsers can do.
+func (s *Server) serveClients() {
+	n := s.sockets.Of("/")
+	s.clients = n
+	n.Use(s.authenticate)
+	n.OnResume(s.resume)
+	n.OnConnect(s.connected)
+	n.OnDisconnect(s.disconnected)
+	n.On("identify", s.identify)
+	n.On("subscribe:photo", s.subscribePhoto)
+	n.On("unsubscribe:photo", s.unsubscribe("photoId", "photo:"))
+	n.On("subscribe:user", s.subscribeUser)
+	n.On("unsubscribe:user", s.unsubscribe("userId", "user:"))
+	n.On("heartbeat", heartbeat)
+	n.OnAny(func(_ context.Context, sock *socketio.Socket, e *socketio.Event) { s.refuse(sock, e, "Unknown event") })
+}
+
+// authenticate looks for the token where the seed's clients put it: auth.token, else the Authorization header.
+func (s *Server) authenticate(ctx context.Context, sock *socketio.Socket, given json.RawMessage) error {
+	var fields struct {
+		Token any `json:"token"`
+	}
+	if given != nil && json.Unmarshal(given, &fields) != nil {
+		return s.unauthorized(auth.ErrInvalid)
+	}
+	token, isText := fields.Token.(string)
+	if fields.Token != nil && !isText {
+		return s.unauthorized(auth.ErrInvalid)
+	}
+	if token == "" {
+		token = sock.Conn().Handshake().Header.Get("Authorization")
+	}
+	id, err := s.Verifier.Verify(ctx, token)
+	if err != nil {
+		return s.unauthorized(err)
+	}
+	if ok, wait := s.Limiter.Allow(id.UserID); !ok {
+		s.metrics.refused.WithLabelValues("rate_limit").Inc()
+		seconds := int(math.Ceil(wait.Seconds()))
+		return &socketio.ConnectError{Message: "Rate limit exceeded", Data: map[string]int{"retryAfter": seconds}}
+	}
+	sock.SetData(&client{Identity: id})
+	return nil
+}
+
+func (s *Server) unauthorized(err error) error {
+	kind := "invalid_token"
+	switch {
+	case errors.Is(err, auth.ErrMissing):
+		kind = "no_token"
+	case !errors.Is(err, auth.ErrInvalid): // our own fault
+		kind = "unavailable"
+		s.dropped.Do(func() { s.Logger.Warn("token not verified", zap.Error(err)) })
+	}
+	s.metrics.refused.WithLabelValues(kind).Inc()
+	return &socketio.ConnectError{Message: auth.Message(err)}
+}
+
+// resume looks again at what a returning client had: it must be the same user, and may have lost access.
+func (s *Server) resume(ctx context.Context, sock *socketio.Socket, was socketio.Session) ([]string, error) {
+	before, now := was.Data.(*client), of(sock)
+	if before.UserID != now.UserID {
+		return nil, auth.ErrDenied
+	}
+	before.mu.Lock()
+	now.names = before.names
+	before.mu.Unlock()
+	rooms := was.Rooms[:0]
+	for _, room := range was.Rooms {
+		err := error(nil)
+		if photo, ok := strings.CutPrefix(room, "photo:"); ok {
+			err = s.Policy.Photo(ctx, now.Identity, photo)
+		} else if user, ok := strings.CutPrefix(room, "user:"); ok {
+			err = s.Policy.User(ctx, now.Identity, user)
+		}
+		if err == nil {
+			rooms = append(rooms, room)
+		} else if !errors.Is(err, auth.ErrDenied) {
+			return nil, err // not known: the client starts anew and asks again, rather than miss events in silence
+		}
+	}
+	return rooms, nil
+}
+
+func (s *Server) connected(_ context.Context, sock *socketio.Socket) {
+	s.metrics.connections.Inc()
+	s.metrics.recovered(sock.Recovered())
+	c := of(sock)
+	if c.Expires.IsZero() {
+		return
+	}
+	left := time.Until(c.Expires)
+	if left <= 0 {
+		left += expiryGrace
+	}
+	// Not a DISCONNECT packet, after which clients stay away: one whose auth is a function returns with a new token.
+	c.mu.Lock()
+	c.expiry = time.AfterFunc(left, sock.Conn().Close)
+	c.mu.Unlock()
+}
+
+func (s *Server) disconnected(sock *socketio.Socket, why socketio.Reason) {
+	s.metrics.disconnections.WithLabelValues(reason(why)).Inc()
+	c := of(sock)
+	c.mu.Lock()
+	if c.expiry != nil {
+		c.expiry.Stop()
+		c.expiry = nil
+	}
+	c.mu.Unlock()
+}
+
+// expiryGrace is for tokens that the verifier's leeway for clocks has let pass.
+const expiryGrace = 5 * time.Second
+
+// id is a string of a client's, or a number, which JavaScript would have put into the room's name as well.
+type id string
+
+// maxID bounds ids in bytes.
+const maxID = 512
+
+func (i *id) UnmarshalJSON(b []byte) error {
+	var text string
+	var number json.Number
+	if json.Unmarshal(b, &text) != nil {
+		if err := json.Unmarshal(b, &number); err != nil || b[0] == 'n' {
+			return errors.New("want a string")
+		}
+		text = number.String()
+	}
+	*i = id(text)
+	return nil
+}
+
+func (i id) problem(field string, needed bool) string {
+	switch {
+	case i == "" && needed:
+		return field + ": want a non-empty string"
+	case len(i) > maxID:
+		return field + ": want at most " + strconv.Itoa(maxID) + " bytes"
+	}
+	return ""
+}
+
+// identify joins the rooms of a client, its session and its user.
+func (s *Server) identify(_ context.Context, sock *socketio.Socket, e *socketio.Event) {
+	var info struct {
+		ClientID  id `json:"clientId"`
+		SessionID id `json:"sessionId"`
+	}
+	if !s.decode(sock, e, &info, "want {clientId, sessionId?}") {
+		return
+	}
+	for _, p := range []string{info.ClientID.problem("clientId", true), info.SessionID.problem("sessionId", false)} {
+		if p != "" {
+			s.refuse(sock, e, p)
+			return
+		}
+	}
+	c := of(sock)
+	names := [2]string{"client:" + string(info.ClientID), ""}
+	join := []string{names[0], "user:" + c.UserID}
+	if info.SessionID != "" {
+		names[1] = "session:" + string(info.SessionID)
+		join = append(join, names[1])
+	}
+	c.mu.Lock()
+	for i, old := range c.names {
+		if old != "" && old != names[i] {
+			sock.Leave(old) // it is somebody else now
+		}
+	}
+	c.names = names
+	c.mu.Unlock()
+	answer := struct {
+		OK        bool   `json:"ok,omitempty"`
+		SocketID  string `json:"socketId"`
+		Timestamp string `json:"timestamp"`
+	}{false, sock.ID(), time.Now().UTC().Format("2006-01-02T15:04:05.000Z")}
+	_ = sock.EmitAt(join, "identified", answer)
+	answer.OK = true
+	_ = e.Ack(answer)
+}
+
+func (s *Server) subscribePhoto(ctx context.Context, sock *socketio.Socket, e *socketio.Event) {
+	if photo, ok := s.idOf(sock, e, "photoId"); ok {
+		s.subscribe(sock, e, "photo:"+photo, s.Policy.Photo(ctx, of(sock).Identity, photo))
+	}
+}
+
+func (s *Server) subscribeUser(ctx context.Context, sock *socketio.Socket, e *socketio.Event) {
+	if user, ok := s.idOf(sock, e, "userId"); ok {
+		s.subscribe(sock, e, "user:"+user, s.Policy.User(ctx, of(sock).Identity, user))
+	}
+}
+
+func (s *Server) subscribe(sock *socketio.Socket, e *socketio.Event, room string, denied error) {
+	switch {
+	case denied != nil:
+		if !errors.Is(denied, auth.ErrDenied) {
+			s.dropped.Do(func() { s.Logger.Warn("access not decided", zap.Error(denied)) })
+		}
+		s.metrics.denied.Inc()
+		_ = sock.Emit("error", map[string]string{"message": "Access denied"})
+		_ = e.Ack(failure{Error: "Access denied"})
+		return
+	case len(sock.Rooms()) >= s.cfg.MaxSubscriptions:
+		s.refuse(sock, e, "Too many subscriptions")
+		return
+	}
+	_ = sock.EmitAt([]string{room}, "subscribed", roomAnswer{Room: room})
+	_ = e.Ack(roomAnswer{OK: true, Room: room})
+}
+
+func (s *Server) unsubscribe(field, prefix string) socketio.Handler {
+	return func(_ context.Context, sock *socketio.Socket, e *socketio.Event) {
+		if name, ok := s.idOf(sock, e, field); ok {
+			room := prefix + name
+			sock.Leave(room)
+			_ = sock.Emit("unsubscribed", roomAnswer{Room: room})
+			_ = e.Ack(roomAnswer{OK: true, Room: room})
+		}
+	}
+}
+
+func heartbeat(_ context.Context, sock *socketio.Socket, e *socketio.Event) {
+	now := strconv.AppendInt([]byte(`{"timestamp":`), time.Now().UnixMilli(), 10)
+	_ = sock.Emit("heartbeat", json.RawMessage(append(now, '}')))
+	_ = e.Ack(json.RawMessage(append(append([]byte(`{"ok":true,`), now[1:]...), '}')))
+}
+
+type roomAnswer struct {
+	OK   bool   `json:"ok,omitempty"`
+	Room string `json:"room"`
+}
+
+type failure struct {
+	OK    bool   `json:"ok"`
+	Error string `json:"error"`
+}
+
+// idOf is the one id in the payload of a subscription.
+func (s *Server) idOf(sock *socketio.Socket, e *socketio.Event, field string) (string, bool) {
+	var payload map[string]json.RawMessage
+	if !s.decode(sock, e, &payload, "want {"+field+"}") {
+		return "", false
+	}
+	var name id
+	if raw, ok := payload[field]; ok {
+		_ = json.Unmarshal(raw, &name) // what is no id stays empty
+	}
+	if p := name.problem(field, true); p != "" {
+		s.refuse(sock, e, p)
+		return "", false
+	}
+	return string(name), true
+}
+
+// decode reads the first argument, an object.
+func (s *Server) decode(sock *socketio.Socket, e *socketio.Event, into any, want string) bool {
+	args := e.Args()
+	if len(args) == 0 || args[0][0] != '{' || json.Unmarshal(args[0], into) != nil {
+		s.refuse(sock, e, want)
+		return false
+	}
+	return true
+}
+
+// refuse tells the client what was wrong with an event. The connection stays.
+func (s *Server) refuse(sock *socketio.Socket, e *socketio.Event, problem string) {
+	s.metrics.badEvents.Inc()
+	name := e.Name
+	if len(name) > 64 {
+		name = strings.ToValidUTF8(name[:64], "") + "…"
+	}
+	_ = sock.Emit("error", map[string]string{"message": problem, "event": name})
+	_ = e.Ack(failure{Error: problem})
+}

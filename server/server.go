@@ -1,0 +1,214 @@
+// Package server is the event bus: it takes events from Redis, routes them to rooms, and serves the browsers that
+// listen there.
+//
+// An event's way is two short passes. ingest.go takes a message from Redis to the log: decode, route, append.
+// tail.go takes entries of the log to the sockets. client.go is what browsers may ask for. The wire belongs to
+// socketio, the log and the rooms to adapter, who may what to auth, which rooms to routing.
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/time/rate"
+
+	"github.com/photo-management/event-bus/adapter"
+	"github.com/photo-management/event-bus/auth"
+	"github.com/photo-management/event-bus/events"
+	"github.com/photo-management/event-bus/routing"
+	"github.com/photo-management/event-bus/server/engineio"
+	"github.com/photo-management/event-bus/server/socketio"
+)
+
+// Config configures a Server. The zero value works.
+type Config struct {
+	// Socket configures the Socket.IO side. Zero RecoveryWindow means 2 minutes, a negative one no recovery.
+	Socket socketio.Options
+	// MaxEvent is the size in bytes of the largest event taken from Redis. Zero means 1 MiB.
+	MaxEvent int
+	// MaxSubscriptions is how many photos and users one socket may subscribe to at a time. Zero means 1,000.
+	MaxSubscriptions int
+	// Drain is the time over which open connections are closed at the end. Zero means 20 s.
+	Drain time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	c.Socket.RecoveryWindow = max(cmp.Or(c.Socket.RecoveryWindow, 2*time.Minute), 0)
+	if c.Socket.Engine.Headers == nil {
+		c.Socket.Engine.Headers = []string{"Authorization"} // all that is asked for later
+	}
+	c.MaxEvent = cmp.Or(c.MaxEvent, events.DefaultMaxBytes)
+	c.MaxSubscriptions = cmp.Or(c.MaxSubscriptions, 1000)
+	c.Drain = cmp.Or(c.Drain, 20*time.Second)
+	return c
+}
+
+// Validate reports everything that is wrong with c at once.
+func (c Config) Validate() error {
+	var errs []error
+	for _, x := range []struct {
+		key string
+		ok  bool
+	}{
+		{"performance.maxEventSize", c.MaxEvent >= 0},
+		{"security.maxSubscriptions", c.MaxSubscriptions >= 0},
+		{"server.drain", c.Drain >= 0},
+	} {
+		if !x.ok {
+			errs = append(errs, fmt.Errorf("%s: want zero for the default, or more than zero", x.key))
+		}
+	}
+	return errors.Join(append(errs, c.withDefaults().Socket.Validate())...)
+}
+
+// source is where events come in: adapter.Redis.
+type source interface {
+	Receive(ctx context.Context, channels []string, handle func(channel string, payload []byte)) error
+	Subscribed() <-chan struct{}
+}
+
+// appendLog orders what is broadcast: adapter.Memory.
+type appendLog interface {
+	Start() adapter.Position
+	Append(ctx context.Context, id string, messages ...adapter.Message) (bool, error)
+	Tail(ctx context.Context, apply func([]adapter.Entry)) error
+}
+
+// owners remembers whose a photo is: adapter.Owners.
+type owners interface {
+	Set(ctx context.Context, photoID, userID string) error
+	Delete(ctx context.Context, photoID string) error
+}
+
+// Parts are what a Server works with. All are needed.
+type Parts struct {
+	Source   source
+	Log      appendLog
+	Owners   owners
+	Rules    *routing.Rules
+	Verifier *auth.Verifier
+	Policy   *auth.Policy
+	Limiter  *auth.Limiter
+	Logger   *zap.Logger
+	Metrics  prometheus.Registerer
+}
+
+// Server is one replica of the event bus.
+type Server struct {
+	cfg Config
+	Parts
+	sockets *socketio.Server
+	clients *socketio.Namespace
+	metrics *metrics
+	dropped rate.Sometimes // logs the first bad message of a burst
+	state   atomic.Value   // of error: why it is not ready, errReady when it is
+}
+
+var (
+	errReady    = errors.New("ready")
+	errStarting = errors.New("starting")
+	errDraining = errors.New("draining")
+)
+
+// New makes a Server.
+func New(cfg Config, parts Parts) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	cfg.Socket.Start = parts.Log.Start()
+	s := &Server{cfg: cfg, Parts: parts, dropped: rate.Sometimes{First: 1, Interval: 10 * time.Second}}
+	s.state.Store(errStarting)
+	var err error
+	if s.sockets, err = socketio.New(cfg.Socket); err != nil {
+		return nil, err
+	}
+	s.metrics = newMetrics(s.sockets, parts.Rules.Channels(), parts.Metrics)
+	s.serveClients()
+	return s, nil
+}
+
+// ServeHTTP serves Socket.IO. Mount it at /socket.io/.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.sockets.ServeHTTP(w, r) }
+
+// Ready is nil while the server wants traffic, or says why it does not. It does not follow Redis: connected
+// clients are better off here than without any replica.
+func (s *Server) Ready() error {
+	if err := s.state.Load().(error); err != errReady {
+		return err
+	}
+	return nil
+}
+
+// Connections is the number of open connections.
+func (s *Server) Connections() int { return s.sockets.Engine().Len() }
+
+// Run serves until ctx ends or a part fails, then drains: it says so to Ready, takes no more events, closes the
+// connections over Config.Drain, and returns when all is gone.
+func (s *Server) Run(ctx context.Context) error {
+	serving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	input, stopInput := context.WithCancel(ctx)
+	defer stopInput()
+	var sockets, ingest sync.WaitGroup
+	run := func(g *sync.WaitGroup, part string, fn func() error) {
+		g.Go(func() {
+			if err := fn(); err != nil {
+				stop(fmt.Errorf("%s: %w", part, err))
+			}
+		})
+	}
+	run(&sockets, "sockets", func() error { return s.sockets.Run(serving) })
+	run(&sockets, "log", func() error { return s.Log.Tail(serving, s.tail) })
+	run(&sockets, "verifier", func() error { return s.Verifier.Run(serving) })
+	run(&ingest, "redis", func() error {
+		return s.Source.Receive(input, s.Rules.Channels(), func(channel string, payload []byte) {
+			s.handle(input, channel, payload)
+		})
+	})
+
+	select {
+	case <-s.Source.Subscribed():
+		s.state.Store(errReady)
+	case <-ctx.Done():
+	case <-serving.Done():
+	}
+	select {
+	case <-ctx.Done():
+	case <-serving.Done(): // a part failed
+	}
+
+	s.state.Store(errDraining) // before anything stops: traffic goes elsewhere
+	stopInput()                // what comes now is for the other replicas
+	ingest.Wait()
+	if n := s.Connections(); n > 0 {
+		s.Logger.Info("draining", zap.Int("connections", n), zap.Duration("over", s.cfg.Drain))
+	}
+	s.sockets.Drain(serving, s.cfg.Drain)
+	stop(nil)
+	sockets.Wait()
+	if err := context.Cause(serving); err != context.Canceled {
+		return err
+	}
+	return nil
+}
+
+// reason bounds the label values of disconnections.
+func reason(r socketio.Reason) string {
+	switch r {
+	case socketio.ClientDisconnect, socketio.ServerDisconnect,
+		socketio.Reason(engineio.TransportClose), socketio.Reason(engineio.TransportError),
+		socketio.Reason(engineio.PingTimeout), socketio.Reason(engineio.ParseError),
+		socketio.Reason(engineio.ForcedClose), socketio.Reason(engineio.ShuttingDown),
+		socketio.Reason(engineio.SlowClient):
+		return string(r)
+	}
+	return "other"
+}

@@ -1,0 +1,55 @@
+# make            lists the targets
+# make run        builds and starts the service on its embedded default
+# make test       installs what the tests need and runs all of them
+
+GO       ?= go
+BIN      := bin/eventbus
+NPM_CI   := npm ci --no-audit --no-fund --loglevel=error
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test check go-test node-test browser-test deps bench fuzz clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## build and start the service with an embedded Redis; its demo page's address is printed
+	$(BIN) serve --dev
+
+build: ## build bin/eventbus
+	$(GO) build -trimpath -o $(BIN) ./cmd/eventbus
+
+test: deps check go-test node-test browser-test ## install what the tests need and run all of them
+
+check: ## formatting, vet, staticcheck, tidy modules
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt'ed: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./server/... ./cmd/...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+
+go-test: ## Go tests with the race detector
+	$(GO) test -race ./...
+
+node-test: build deps ## the built binary, driven by the official clients
+	cd test && npm test
+
+browser-test: build deps ## the demo page in a real browser
+	cd test/browser && npm test
+
+deps: test/node_modules/.installed test/browser/node_modules/.installed ## install Redis, Chromium and npm packages for the tests
+	@test/install.sh redis-server chromium
+
+%/node_modules/.installed: %/package-lock.json
+	cd $* && $(NPM_CI)
+	@touch $@
+
+bench: build deps ## compare speed and memory with Node's Socket.IO
+	test/bench/run.sh
+
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	@set -e; for f in $$(grep -rl --include=*_test.go '^func Fuzz' . --exclude-dir=node_modules); do \
+		for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \
+			$(GO) test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $${FUZZTIME:-30s}; done; done
+
+clean: ## remove what was built and installed here
+	rm -rf bin test/node_modules test/browser/node_modules test/bench/node-ws/node_modules

@@ -31,7 +31,8 @@ type MemoryConfig struct {
 
 // Memory is the log of one process: what is appended, once for each id, reaches the tail in order.
 type Memory struct {
-	cfg MemoryConfig
+	cfg   MemoryConfig
+	start Position
 
 	mu      sync.Mutex
 	last    Position
@@ -58,17 +59,19 @@ func NewMemory(cfg MemoryConfig) *Memory {
 	if cfg.MaxPending == 0 {
 		cfg.MaxPending = 1 << 16
 	}
+	start := Position{}.Next(time.Now())
 	return &Memory{
-		cfg:  cfg,
-		last: Position{}.Next(time.Now()),
-		ids:  map[string]struct{}{},
-		more: make(chan struct{}, 1),
-		room: make(chan struct{}, 1),
+		cfg:   cfg,
+		start: start,
+		last:  start,
+		ids:   map[string]struct{}{},
+		more:  make(chan struct{}, 1),
+		room:  make(chan struct{}, 1),
 	}
 }
 
 // Start is the position before the first entry.
-func (m *Memory) Start() Position { return m.last }
+func (m *Memory) Start() Position { return m.start }
 
 // Append puts messages into the log together, unless id was appended before: then it reports false. While too
 // much waits for the tail, it waits too.
@@ -84,6 +87,11 @@ func (m *Memory) Append(ctx context.Context, id string, messages ...Message) (bo
 		m.mu.Lock()
 	}
 	defer m.mu.Unlock()
+	defer func() {
+		if len(m.pending) < m.cfg.MaxPending {
+			signal(m.room) // one was woken; there is room for the next who waits
+		}
+	}()
 	now := time.Now()
 	if !m.freshLocked(id, now) {
 		return false, nil
@@ -100,17 +108,24 @@ func (m *Memory) Append(ctx context.Context, id string, messages ...Message) (bo
 
 // freshLocked remembers id, and reports whether it was not known.
 func (m *Memory) freshLocked(id string, now time.Time) bool {
+	for len(m.order) > 0 && now.Sub(m.order[0].at) > m.cfg.Dedupe {
+		m.forgetLocked()
+	}
 	if _, known := m.ids[id]; known {
 		return false
 	}
-	for len(m.order) > 0 && (len(m.order) >= m.cfg.MaxIDs || now.Sub(m.order[0].at) > m.cfg.Dedupe) {
-		delete(m.ids, m.order[0].id)
-		m.order[0] = seen{}
-		m.order = m.order[1:]
+	if len(m.order) >= m.cfg.MaxIDs {
+		m.forgetLocked()
 	}
 	m.ids[id] = struct{}{}
 	m.order = append(m.order, seen{id, now})
 	return true
+}
+
+func (m *Memory) forgetLocked() {
+	delete(m.ids, m.order[0].id)
+	m.order[0] = seen{}
+	m.order = m.order[1:]
 }
 
 // Tail calls apply with what was appended, in order, as much as there is at a time, until ctx ends. There is one

@@ -45,7 +45,7 @@ func (p Position) Compare(q Position) int {
 
 // Next is the position of something that happens at t, after p, whatever the clock did meanwhile.
 func (p Position) Next(t time.Time) Position {
-	if ms := uint64(t.UnixMilli()); ms > p.MS {
+	if ms := uint64(max(t.UnixMilli(), 0)); ms > p.MS {
 		return Position{MS: ms}
 	}
 	return Position{MS: p.MS, Seq: p.Seq + 1}

@@ -111,17 +111,14 @@ func (r *Rooms[F]) Apply(batch []Broadcast[F]) {
 	for i := range batch {
 		b := &batch[i]
 		r.keepLocked(b, now)
-		r.mark++
-		for _, name := range b.Except {
-			for _, s := range r.membersLocked(name) {
-				s.mark = r.mark
-			}
-		}
+		r.passOverLocked(b.Except)
 		if b.Rooms == nil {
 			dirty = r.giveLocked(r.everyone.members, b.Frame, dirty)
 		}
 		for _, name := range b.Rooms {
-			dirty = r.giveLocked(r.membersLocked(name), b.Frame, dirty)
+			members, alone := r.membersLocked(name)
+			dirty = r.giveLocked(members, b.Frame, dirty)
+			dirty = r.giveLocked(alone, b.Frame, dirty)
 		}
 	}
 	for _, s := range dirty {
@@ -151,14 +148,30 @@ func (r *Rooms[F]) giveLocked(members []*Seat[F], f F, dirty []*Seat[F]) []*Seat
 	return dirty
 }
 
-func (r *Rooms[F]) membersLocked(name string) []*Seat[F] {
+// membersLocked is who is in the named room, and who is in it alone because the name is its id.
+func (r *Rooms[F]) membersLocked(name string) (members, alone []*Seat[F]) {
 	if room := r.rooms[name]; room != nil {
-		return room.members
+		members = room.members
 	}
 	if s := r.seats[name]; s != nil {
-		return s.places[0].room.members[s.places[0].index:][:1]
+		p := s.places[0]
+		alone = p.room.members[p.index : p.index+1]
 	}
-	return nil
+	return members, alone
+}
+
+// passOverLocked begins a broadcast that must not reach the members of the rooms.
+func (r *Rooms[F]) passOverLocked(rooms []string) {
+	r.mark++
+	for _, name := range rooms {
+		members, alone := r.membersLocked(name)
+		for _, s := range members {
+			s.mark = r.mark
+		}
+		for _, s := range alone {
+			s.mark = r.mark
+		}
+	}
 }
 
 // Enter seats a member, in no room but the one of its id, and calls welcome under the lock, with the position
@@ -188,9 +201,7 @@ func (r *Rooms[F]) Return(id string, m Member[F], rooms []string, after Position
 	}
 	missed := r.missedLocked(id, rooms, after)
 	s := r.enterLocked(id, m)
-	for _, name := range rooms {
-		r.joinLocked(s, r.roomLocked(name))
-	}
+	r.joinAllLocked(s, rooms)
 	welcome(missed)
 	return s, true
 }
@@ -235,11 +246,7 @@ func (r *Rooms[F]) Join(s *Seat[F], rooms []string, then func(Position)) {
 	if r.seats[s.id] != s {
 		return // it has left
 	}
-	for _, name := range rooms {
-		if r.findLocked(s, name) < 0 {
-			r.joinLocked(s, r.roomLocked(name))
-		}
-	}
+	r.joinAllLocked(s, rooms)
 	if then != nil {
 		then(r.last)
 	}
@@ -290,12 +297,7 @@ func (r *Rooms[F]) Of(s *Seat[F]) []string {
 func (r *Rooms[F]) Members(rooms, except []string) []Member[F] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mark++
-	for _, name := range except {
-		for _, s := range r.membersLocked(name) {
-			s.mark = r.mark
-		}
-	}
+	r.passOverLocked(except)
 	var out []Member[F]
 	add := func(seats []*Seat[F]) {
 		for _, s := range seats {
@@ -309,7 +311,9 @@ func (r *Rooms[F]) Members(rooms, except []string) []Member[F] {
 		add(r.everyone.members)
 	}
 	for _, name := range rooms {
-		add(r.membersLocked(name))
+		members, alone := r.membersLocked(name)
+		add(members)
+		add(alone)
 	}
 	return out
 }
@@ -335,6 +339,14 @@ func (r *Rooms[F]) roomLocked(name string) *room[F] {
 		r.rooms[name] = x
 	}
 	return x
+}
+
+func (r *Rooms[F]) joinAllLocked(s *Seat[F], rooms []string) {
+	for _, name := range rooms {
+		if r.findLocked(s, name) < 0 {
+			r.joinLocked(s, r.roomLocked(name))
+		}
+	}
 }
 
 func (r *Rooms[F]) joinLocked(s *Seat[F], x *room[F]) {

@@ -285,10 +285,10 @@ func (s *Server) idOf(sock *socketio.Socket, e *socketio.Event, field string) (s
 	return string(name), true
 }
 
-// decode reads the first argument, an object.
+// decode reads the first argument, an object without binary in it. Further ones are ignored, as in Node.
 func (s *Server) decode(sock *socketio.Socket, e *socketio.Event, into any, want string) bool {
 	args := e.Args()
-	if len(args) == 0 || args[0][0] != '{' || json.Unmarshal(args[0], into) != nil {
+	if len(args) == 0 || args[0][0] != '{' || e.Attachments() > 0 || json.Unmarshal(args[0], into) != nil {
 		s.refuse(sock, e, want)
 		return false
 	}

@@ -167,6 +167,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	run(&sockets, "sockets", func() error { return s.sockets.Run(serving) })
 	run(&sockets, "log", func() error { return s.Log.Tail(serving, s.tail) })
+	run(&sockets, "memory", func() error { return s.release(serving) })
 	run(&sockets, "verifier", func() error { return s.Verifier.Run(serving) })
 	run(&ingest, "redis", func() error {
 		return s.Source.Receive(input, s.Rules.Channels(), func(channel string, payload []byte) {

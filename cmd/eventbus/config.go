@@ -19,6 +19,7 @@ import (
 type config struct {
 	dev           bool
 	embeddedPort  int
+	embeddedAddr  string // of the embedded Redis, once it is there
 	websocketHost string
 	websocketPort int
 	healthHost    string

@@ -59,8 +59,10 @@ func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger) erro
 		}
 		defer redis.Close()
 		background.Go(func() { _ = redis.Run(below) })
-		cfg.redis.URL = "redis://" + redis.Addr()
+		cfg.embeddedAddr = redis.Addr()
+		cfg.redis.URL = "redis://" + cfg.embeddedAddr
 	}
+	adapter.QuietRedis(log)
 	redis, err := adapter.DialRedis(ctx, cfg.redis, log)
 	if err != nil {
 		return err
@@ -197,6 +199,9 @@ func newLogger(cfg config, std stdio) *zap.Logger {
 // announce says where the service listens: to machines in the log, and with --dev to people.
 func announce(cfg config, std stdio, log *zap.Logger, public, internal net.Addr) {
 	fields := []zap.Field{zap.Stringer("websocket", public), zap.Stringer("health", internal)}
+	if cfg.embeddedAddr != "" {
+		fields = append(fields, zap.String("redis", cfg.embeddedAddr))
+	}
 	if !cfg.dev {
 		log.Info("listening", fields...)
 		return
@@ -209,15 +214,17 @@ func announce(cfg config, std stdio, log *zap.Logger, public, internal net.Addr)
 		}
 		fmt.Fprintf(std.out, "#token=%s\n  Token      %s", token, token)
 	}
-	if cfg.embedded() || cfg.redis.URL != "" {
-		fmt.Fprintf(std.out, "\n  Redis      %s", cfg.redis.URL)
+	at := ""
+	if cfg.embeddedAddr != "" {
+		at = " --redis-url " + cfg.redis.URL
+		fmt.Fprintf(std.out, "\n  Redis      %s (embedded)", cfg.redis.URL)
 	}
 	fmt.Fprintf(std.out, `
 
 Publish an event from another terminal, as any Redis client could:
 
-  %s publish --redis-url %s --type photo.processing.started --data '{"photoId":"demo-photo","jobId":"job-1","stages":["thumbnail"]}'
+  %s publish%s --type photo.processing.started --data '{"photoId":"photo-42","jobId":"job-1","stages":["thumbnail"]}'
 
-`, os.Args[0], cfg.redis.URL)
+`, os.Args[0], at)
 	log.Info("listening", fields...)
 }

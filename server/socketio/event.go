@@ -35,6 +35,9 @@ func (e *Event) Decode(into ...any) error {
 	return nil
 }
 
+// Attachments is how many of the values in the arguments are binary. In Args they look like base64 strings.
+func (e *Event) Attachments() int { return e.packet.attachments }
+
 // WantsAck reports whether the client waits for an acknowledgement.
 func (e *Event) WantsAck() bool { return e.packet.hasID && !e.answered }
 

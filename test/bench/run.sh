@@ -1,0 +1,202 @@
+#!/usr/bin/env bash
+# Compares bin/eventbus with Node's Socket.IO in CPU and memory. Usage: run.sh [fanout|rooms|echo|idle]...
+# README.md says what is measured and what the variables below do. Only loopback is used, and only processes
+# started here are ended, by their ids.
+set -euo pipefail
+tmp=$(realpath -m "${BENCH_TMP:-${TMPDIR:-/tmp}/eventbus-bench-$(id -u)}")
+cd "$(dirname "$0")"
+
+root=$(cd ../.. && pwd)
+runs=${RUNS:-3}
+core=() # of the server, and of all else; empty means any
+secret=$(head -c 32 /dev/urandom | base64)
+redis_pid='' server_pid='' loadgen_pid='' redis_port='' server_port='' admin_port='' failed=0
+declare -A connections=([fanout]=1000 [rooms]=5000 [echo]=500 [idle]=10000)
+read -ra extra <<<"${ARGS:-}"
+
+die() {
+	echo "bench: $*" >&2
+	exit 2
+}
+
+stop() { # PID
+	kill "$1" 2>/dev/null || true
+	for _ in {1..100}; do
+		kill -0 "$1" 2>/dev/null || break
+		sleep 0.1
+	done
+	kill -KILL "$1" 2>/dev/null || true
+	wait "$1" 2>/dev/null || true
+}
+
+stop_all() {
+	local pid
+	for pid in $loadgen_pid $server_pid $redis_pid; do
+		stop "$pid"
+	done
+	loadgen_pid='' server_pid='' redis_pid=''
+}
+trap stop_all EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+free_port() { # prints one below those that outgoing connections take
+	local port
+	for _ in {1..50}; do
+		port=$((20000 + RANDOM % 10000))
+		listening "$port" || {
+			echo "$port"
+			return
+		}
+	done
+	die "no free port found from 20000 to 29999"
+}
+
+came_up() { # PID PORT: waits up to a minute, as a busy machine may need it
+	for ((i = 0; i < 600; i++)); do
+		kill -0 "$1" 2>/dev/null || return 1
+		listening "$2" && return
+		sleep 0.1
+	done
+	return 1
+}
+
+# start PLACE COMMAND...: starts it in the background as the one process $!; a shell around it would take the signals
+# that are meant for it.
+start() {
+	local place=$1
+	shift
+	[ ${#core[@]} = 0 ] || set -- taskset -c "${core[place]}" "$@"
+	"$@" &
+}
+
+prepare() {
+	[ "$(uname -s)" = Linux ] || die "the load generator needs Linux (epoll, /proc)"
+	local program
+	for program in go node npm redis-server; do
+		command -v "$program" >/dev/null || die "$program is missing"
+	done
+	mkdir -p "$tmp/log" "$tmp/results" "$tmp/node-ws"
+	[ -O "$tmp" ] || die "$tmp belongs to somebody else: set BENCH_TMP"
+
+	[ -x "$root/bin/eventbus" ] || make -C "$root" build >&2
+	go build -o "$tmp/loadgen" ./loadgen
+	if ! cmp -s node-ws/package-lock.json "$tmp/node-ws/.installed"; then
+		cp node-ws/package.json node-ws/package-lock.json "$tmp/node-ws"
+		(cd "$tmp/node-ws" && npm ci --no-audit --no-fund --loglevel=error) >&2
+		cp node-ws/package-lock.json "$tmp/node-ws/.installed"
+	fi
+	cp node-ws/server.js "$tmp/node-ws"
+
+	if [ "${PIN:-1}" = 1 ]; then
+		if taskset -c 0 true 2>/dev/null && taskset -c 1 true 2>/dev/null; then
+			core=(0 1)
+		else
+			echo "bench: cores 0 and 1 cannot be had: nothing is pinned" >&2
+		fi
+	fi
+}
+
+# A connection is a descriptor in the load generator and one in the server.
+check_descriptors() { # SCENARIO...
+	ulimit -n "$(ulimit -Hn)"
+	local limit scenario n
+	limit=$(ulimit -n)
+	[ "$limit" != unlimited ] || return 0
+	for scenario in "$@"; do
+		n=${N:-${connections[$scenario]}}
+		((n + 200 <= limit)) ||
+			die "$scenario: $n connections need $((n + 200)) file descriptors and the limit is $limit:" \
+				"raise it (ulimit -Hn) or set N=$((limit - 200)) or less"
+	done
+}
+
+start_redis() {
+	redis_port=$(free_port)
+	start 1 redis-server --port "$redis_port" --bind 127.0.0.1 --save '' --appendonly no \
+		--dir "$tmp" --client-output-buffer-limit 'pubsub 0 0 0' >"$tmp/log/redis.log" 2>&1
+	redis_pid=$!
+	came_up "$redis_pid" "$redis_port" || die "redis-server did not come up, see $tmp/log/redis.log"
+}
+
+start_server() { # NAME
+	server_port=$(free_port)
+	admin_port=$(free_port)
+	local environment=(WEBSOCKET_PORT="$server_port" BENCH_ADMIN_PORT="$admin_port"
+		REDIS_HOST=127.0.0.1 REDIS_PORT="$redis_port" JWT_SECRET="$secret")
+	local own=(env -i PATH="$PATH" "${environment[@]}") # your own settings must not point the service elsewhere
+	local command
+	case $1 in
+	ours) command=("${own[@]}" "$root/bin/eventbus" serve --websocket-host 127.0.0.1
+		--health-host 127.0.0.1 --health-port 0 --log-level error --rate-limit=false) ;;
+	node-ws) command=("${own[@]}" NODE_ENV=production node --expose-gc "$tmp/node-ws/server.js") ;;
+	*) command=(env "${environment[@]}" bash -c "exec $SERVER_CMD") ;;
+	esac
+	start 0 "${command[@]}" >"$tmp/log/$1.log" 2>&1
+	server_pid=$!
+	came_up "$server_pid" "$server_port"
+}
+
+measure() { # SCENARIO SERVER: appends one line to the scenario's results
+	local freemem=''
+	case $2 in
+	ours) ;;
+	node-ws) freemem=http://127.0.0.1:$admin_port/ ;;
+	*) freemem=${SERVER_FREEMEM:-} freemem=${freemem//%ADMIN%/$admin_port} ;;
+	esac
+	JWT_SECRET=$secret start 1 "$tmp/loadgen" -scenario "$1" -server "$2" -pid "$server_pid" -port "$server_port" \
+		-redis "$redis_port" -freemem "$freemem" -n "${N:-${connections[$1]}}" -rate "${RATE:-0}" \
+		-dur "${DUR:-8s}" "${extra[@]}" >>"$tmp/results/$1.jsonl"
+	loadgen_pid=$!
+	wait "$loadgen_pid" || return 1 # unlike a command in the foreground, it lets an interrupt through at once
+	loadgen_pid=''
+}
+
+once() { # SCENARIO SERVER
+	echo "bench: $1 $2" >&2
+	start_redis # a fresh one each time: what one server left must not burden the next
+	if ! start_server "$2"; then
+		echo "bench: $2 did not come up:" >&2
+		tail -n 5 "$tmp/log/$2.log" >&2
+		failed=1
+	elif ! measure "$1" "$2"; then
+		echo "bench: $1 $2 could not be measured; its log ends:" >&2
+		tail -n 5 "$tmp/log/$2.log" >&2
+		failed=1
+	fi
+	stop_all
+}
+
+scenarios=("$@")
+[ $# -gt 0 ] || scenarios=(fanout rooms echo idle)
+for scenario in "${scenarios[@]}"; do
+	[ -n "${connections[$scenario]:-}" ] || die "unknown scenario $scenario: want fanout, rooms, echo or idle"
+done
+servers=(ours node-ws)
+if [ -n "${SERVER_CMD:-}" ]; then
+	case ${CUSTOM_NAME:=custom} in ours | node-ws) die "CUSTOM_NAME: $CUSTOM_NAME is taken" ;; esac
+	servers+=("$CUSTOM_NAME")
+fi
+check_descriptors "${scenarios[@]}"
+prepare
+
+results=()
+for scenario in "${scenarios[@]}"; do
+	file=$tmp/results/$scenario.jsonl
+	: >"$file"
+	for ((run = 0; run < runs; run++)); do
+		for server in "${servers[@]}"; do
+			once "$scenario" "$server"
+		done
+	done
+	[ ! -s "$file" ] || {
+		results+=("$file")
+		"$tmp/loadgen" table "$file"
+	}
+done
+[ ${#results[@]} -gt 0 ] || die "nothing could be measured"
+"$tmp/loadgen" summary "${results[@]}" || failed=1
+echo "bench: results and logs are in $tmp" >&2
+exit "$failed"

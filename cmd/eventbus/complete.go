@@ -21,8 +21,8 @@ func decodeLine(l line, source string) (events.Event, error) {
 	if errors.As(err, &syntax) {
 		return events.Event{}, fmt.Errorf("not JSON: %w, at byte %d", err, syntax.Offset)
 	}
-	if err == nil && !absent(ev["metadata"]) {
-		err = json.Unmarshal(ev["metadata"], &metadata)
+	if !absent(ev["metadata"]) && json.Unmarshal(ev["metadata"], &metadata) != nil {
+		metadata = nil
 	}
 	if err != nil || ev == nil || !absent(ev["specversion"]) {
 		return events.Decode(l.text, 0) // which takes it, or knows what is wrong
@@ -30,22 +30,19 @@ func decodeLine(l line, source string) (events.Event, error) {
 	return complete(l.text, ev, metadata, source)
 }
 
-// complete makes an event of its members. Those that are absent it gets here, else it is raw.
+// complete makes an event of its members. Those that are absent it gets here, else it is raw. Metadata that is no object
+// is nil, and stays what it is.
 func complete(raw []byte, ev, metadata map[string]json.RawMessage, source string) (events.Event, error) {
 	fresh, err := events.New("fresh", struct{}{}, events.Metadata{Source: source})
 	if err != nil {
 		return events.Event{}, err
 	}
-	inside := fill(metadata, map[string]string{"source": source, "version": fresh.Metadata.Version})
+	inside := metadata != nil && fill(metadata, map[string]string{"source": source, "version": fresh.Metadata.Version})
 	if inside {
-		if ev["metadata"], err = encode(metadata); err != nil {
-			return events.Event{}, err
-		}
+		ev["metadata"] = encode(metadata)
 	}
 	if fill(ev, map[string]string{"id": fresh.ID, "timestamp": fresh.Timestamp}) || inside {
-		if raw, err = encode(ev); err != nil {
-			return events.Event{}, err
-		}
+		raw = encode(ev)
 	}
 	return events.Decode(raw, 0)
 }
@@ -69,10 +66,10 @@ func quote(text string) json.RawMessage {
 }
 
 // encode leaves <, > and & as they are.
-func encode(v any) ([]byte, error) {
+func encode(object map[string]json.RawMessage) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	err := enc.Encode(v)
-	return b.Bytes(), err
+	_ = enc.Encode(object) // parts of valid JSON always encode
+	return b.Bytes()
 }

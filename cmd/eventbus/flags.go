@@ -24,9 +24,10 @@ func newFlags(name, synopsis string, std stdio) *flag.FlagSet {
 	return fs
 }
 
-// parseFlags sets flags from the environment, then from args, which win. It reports all that is wrong in the
-// environment at once.
-func parseFlags(fs *flag.FlagSet, args []string) error {
+// parseFlags sets the flags that fs has from the environment, then from args, which win. The flags that own adds, if
+// it is not nil, are told anew each time and do not come from the environment: USER, ID or TYPE there are somebody
+// else's. It reports all that is wrong at once.
+func parseFlags(fs *flag.FlagSet, args []string, own func()) error {
 	var errs []error
 	fs.VisitAll(func(f *flag.Flag) {
 		if v, ok := os.LookupEnv(envName(f.Name)); ok && v != "" {
@@ -35,8 +36,14 @@ func parseFlags(fs *flag.FlagSet, args []string) error {
 			}
 		}
 	})
+	if own != nil {
+		own()
+	}
+	help := fs.Usage
+	fs.Usage = func() {} // on standard output only if asked for
 	switch err := fs.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
+		help()
 		return err
 	case err != nil:
 		errs = append(errs, err)
@@ -76,4 +83,25 @@ func (l *list) Set(v string) error {
 		}
 	}
 	return nil
+}
+
+// several makes a flag that may be given several times.
+func several(into *[]string) func(string) error {
+	return func(v string) error {
+		if v == "" {
+			return errors.New("want a value")
+		}
+		*into = append(*into, v)
+		return nil
+	}
+}
+
+// listed makes a flag that may be given several times, each time with one value or more, separated by commas.
+func listed(into *[]string) func(string) error {
+	return func(v string) error {
+		var some list
+		_ = some.Set(v) // takes anything
+		*into = append(*into, some...)
+		return nil
+	}
 }

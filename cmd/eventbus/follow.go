@@ -89,7 +89,12 @@ func final(err error) bool {
 	case errors.As(err, &status):
 		return status.status < 500 && status.status != 408 && status.status != 429
 	}
-	return errors.As(err, new(fatalError)) || errors.Is(err, errDisconnected) || errors.Is(err, wsutil.ErrMessageTooLarge)
+	for _, sentinel := range []error{errDisconnected, errPacket, wsutil.ErrMessageTooLarge} {
+		if errors.Is(err, sentinel) {
+			return true
+		}
+	}
+	return errors.As(err, new(fatalError))
 }
 
 // follow is one connection, from dialing to its end.

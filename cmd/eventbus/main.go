@@ -20,8 +20,8 @@ Commands:
   tail      print what a browser would receive
   token     make a token for development
 
-eventbus COMMAND --help lists a command's flags. Every flag can be set in the environment too: --redis-url is
-REDIS_URL.
+eventbus COMMAND --help lists a command's flags. Settings, like how to reach Redis, can be in the environment too:
+--redis-url is REDIS_URL there.
 `
 
 // command runs until ctx ends or its work is done.
@@ -36,6 +36,7 @@ var commands = map[string]command{"serve": serve, "publish": publish, "tail": ta
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	code := run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr})
 	stop()
 	os.Exit(code)

@@ -64,7 +64,7 @@ func (o *output) wait(t *testing.T, n int, text string) {
 	}
 }
 
-// command is a command that runs.
+// runningCommand is a command that may not have ended.
 type runningCommand struct {
 	out, err output
 	stop     context.CancelFunc // Ctrl-C
@@ -185,7 +185,7 @@ func TestUsageListsCommands(t *testing.T) {
 	}
 }
 
-func TestSeveralCommandsHelp(t *testing.T) {
+func TestHelpListsFlags(t *testing.T) {
 	t.Parallel()
 	for name, flags := range map[string]string{
 		"publish": "file type data id source client-id session-id trace-id channel redis-url redis-host redis-port",

@@ -33,7 +33,7 @@ func publish(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags("publish", "Publishes one event, given by -type and -data, or those of a file, one JSON object in a line: an Event, or\n"+
 		`{"type","data","metadata"?}, which gets an id and a timestamp. Each event is held against the schema of its type.`, std)
 	redisFlags(fs, &p.redis)
-	if err := parseArguments(fs, args, func() { p.flags(fs) }); err != nil {
+	if err := parseFlags(fs, args, func() { p.flags(fs) }); err != nil {
 		return err
 	}
 	if err := p.check(); err != nil {
@@ -141,7 +141,7 @@ func (p *publishing) many(ctx context.Context, std stdio) error {
 		return err
 	}
 	defer redis.Close()
-	s := &stream{pub: publisher.New(redis.Client(), publisher.Config{}), source: p.source, news: std.err}
+	s := &stream{pub: publisher.New(redis.Client(), publisher.Config{MaxBatch: chunkLines}), source: p.source, news: std.err}
 	s.progress = newProgress(std.err, in)
 	return s.run(ctx, in)
 }

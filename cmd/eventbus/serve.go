@@ -29,7 +29,7 @@ func serve(ctx context.Context, args []string, std stdio) error {
 	var cfg config
 	fs := newFlags("serve", "Runs the service until it is told to stop (SIGTERM), then drains.", std)
 	cfg.flags(fs)
-	if err := parseFlags(fs, args); err != nil {
+	if err := parseFlags(fs, args, nil); err != nil {
 		return err
 	}
 	if cfg.dev && cfg.jwtSecret == "" && cfg.jwt.KeyFile == "" && cfg.jwt.JWKSURL == "" {
@@ -64,7 +64,10 @@ func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger) erro
 	}
 	adapter.QuietRedis(log)
 	redis, err := adapter.DialRedis(ctx, cfg.redis, log)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil // told to stop before it had begun
+	case err != nil:
 		return err
 	}
 	defer redis.Close()
@@ -91,22 +94,22 @@ func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger) erro
 	errorLog, _ := zap.NewStdLogAt(log, zapcore.DebugLevel)
 	httpConfig := web.ServeConfig{ErrorLog: errorLog}
 	var failed [3]error
+	running, cancel := context.WithCancel(ctx) // ends when it shall, or when one of the listeners has failed
+	defer cancel()
 	serving, stopServing := context.WithCancel(below)
-	var outer sync.WaitGroup
-	outer.Go(func() {
-		defer stopServing()
+	var listener sync.WaitGroup
+	listener.Go(func() {
 		failed[0] = web.Serve(serving, public, publicHandler(cfg, srv, redis, verifier), httpConfig)
+		cancel()
 	})
-	background.Go(func() { // the probes hear of the drain
+	background.Go(func() { // last to go, so that the probes hear of the drain
 		admin := web.NewAdmin(web.AdminConfig{Ready: srv.Ready, Metrics: registry})
 		failed[1] = web.Serve(below, internal, admin, httpConfig)
+		cancel()
 	})
-	running, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(serving, cancel)() // without its listener the service is of no use
 	failed[2] = srv.Run(running)
 	stopServing()
-	outer.Wait()
+	listener.Wait()
 	stop()
 	background.Wait()
 	log.Info("stopped")
@@ -206,13 +209,15 @@ func announce(cfg config, std stdio, log *zap.Logger, public, internal net.Addr)
 		log.Info("listening", fields...)
 		return
 	}
+	watch := ""
 	fmt.Fprintf(std.out, "Event Bus Service, in development mode\n\n  Demo page  http://%s/", public)
 	if cfg.jwtSecret != "" {
-		token, err := auth.Sign(cfg.jwt.Secret, auth.Identity{UserID: "demo", Permissions: []string{"photo:read:*"}}, 24*time.Hour)
+		token, err := cfg.jwt.Sign(auth.Identity{UserID: "demo", Permissions: []string{"photo:read:*"}}, 24*time.Hour)
 		if err != nil {
 			log.Error("no token", zap.Error(err))
 		}
 		fmt.Fprintf(std.out, "#token=%s\n  Token      %s", token, token)
+		watch = fmt.Sprintf("Watch from one more, as a browser would:\n\n  %s tail --url http://%s --photo photo-42 --token %s\n\n", os.Args[0], public, token)
 	}
 	at := ""
 	if cfg.embeddedAddr != "" {
@@ -225,6 +230,6 @@ Publish an event from another terminal, as any Redis client could:
 
   %s publish%s --type photo.processing.started --data '{"photoId":"photo-42","jobId":"job-1","stages":["thumbnail"]}'
 
-`, os.Args[0], at)
+%s`, os.Args[0], at, watch)
 	log.Info("listening", fields...)
 }

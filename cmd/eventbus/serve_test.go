@@ -168,7 +168,7 @@ func TestServeSettings(t *testing.T) {
 		t.Helper()
 		fs := newFlags("serve", "", stdio{nil, io.Discard, io.Discard})
 		cfg.flags(fs)
-		if err := parseFlags(fs, args); err != nil {
+		if err := parseFlags(fs, args, nil); err != nil {
 			t.Fatal(err)
 		}
 		return cfg

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/photo-management/event-bus/auth"
@@ -32,7 +31,7 @@ func tail(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags("tail", `Prints what a browser would receive, one JSON object {"event","data","offset"} in a line. Events that come while the`+"\n"+
 		"connection is broken are printed when it is back. Without -token it makes itself one that may follow every photo and user.", std)
 	t.sign.flags(fs)
-	if err := parseArguments(fs, args, func() { t.flags(fs) }); err != nil {
+	if err := parseFlags(fs, args, func() { t.flags(fs) }); err != nil {
 		return err
 	}
 	t.token = cmp.Or(t.token, os.Getenv("EVENTBUS_TOKEN"))
@@ -94,7 +93,7 @@ func websocketURL(address string) (string, error) {
 	default:
 		return "", fmt.Errorf("url (EVENTBUS_URL): want http or https, not %q", u.Scheme)
 	}
-	u = u.JoinPath(strings.TrimSuffix(u.Path, "/"), "socket.io/")
+	u = u.JoinPath("socket.io/")
 	q := u.Query()
 	q.Set("EIO", "4")
 	q.Set("transport", "websocket")

@@ -17,7 +17,7 @@ func token(ctx context.Context, args []string, std stdio) error {
 	var ttl time.Duration
 	fs := newFlags("token", "Prints a token for development, signed with the secret that the service verifies with.", std)
 	sign.flags(fs)
-	if err := parseArguments(fs, args, func() {
+	if err := parseFlags(fs, args, func() {
 		fs.StringVar(&id.UserID, "user", "", "`id` of the user that the token is for; needed")
 		fs.Func("role", "a `role` of the user's; several are separated by commas, or the flag is repeated", listed(&id.Roles))
 		fs.Func("permission", "a `permission` like photo:read:*; several as with -role", listed(&id.Permissions))

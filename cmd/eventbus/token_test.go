@@ -83,7 +83,7 @@ func TestTokenProblems(t *testing.T) {
 	}{
 		{"everything", "--ttl=-1s", 2, []string{"user: none", "ttl: -1s", "JWT_SECRET"}},
 		{"algorithm", "--user u --jwt-algorithms RS256 --jwt-secret " + testSecret, 2, []string{"RS256 needs public keys"}},
-		{"long user", "--user " + strings.Repeat("u", 257) + " --jwt-secret " + testSecret, 1, []string{"the service would not take this token", "userId"}},
+		{"long user", "--user " + strings.Repeat("u", 257) + " --jwt-secret " + testSecret, 1, []string{"the service would not take this token", "too long"}},
 		{"large", "--user u --permission " + strings.Repeat("p", 256) + strings.Repeat(","+strings.Repeat("p", 255), 40) + " --jwt-secret " + testSecret, 1, []string{"the limit is"}},
 		{"short secret", "--user u --jwt-secret short", 0, []string{"warning: jwt.secret has 5 bytes"}},
 	} {

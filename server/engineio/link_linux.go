@@ -70,7 +70,7 @@ func (l *epollLink) ready() {
 		}
 		if l.state.CompareAndSwap(old, linkReading|linkAgain) {
 			if old&linkReading == 0 {
-				l.t.conn.srv.spawn(l.read)
+				l.poller.dispatch(l)
 			}
 			return
 		}
@@ -170,12 +170,18 @@ type poller struct {
 	fd   int
 	file *os.File
 
+	work chan *epollLink // to readers that are idle
+	idle atomic.Int32    // how many they are
+	done chan struct{}
+
 	mu    sync.Mutex
 	next  uint32
 	links map[uint32]*epollLink
 }
 
-func newPoller() *poller { return &poller{links: map[uint32]*epollLink{}} }
+func newPoller() *poller {
+	return &poller{work: make(chan *epollLink), done: make(chan struct{}), links: map[uint32]*epollLink{}}
+}
 
 func (p *poller) open() error {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -189,7 +195,41 @@ func (p *poller) open() error {
 	return nil
 }
 
-func (p *poller) close() { _ = p.file.Close() }
+func (p *poller) close() {
+	_ = p.file.Close()
+	close(p.done)
+}
+
+// maxIdle is how many readers are kept for the next links, as many as one wait brings: their stacks have grown to
+// what handlers need, which costs a new goroutine more than all else it does.
+const maxIdle = 256
+
+// dispatch gives l a reader.
+func (p *poller) dispatch(l *epollLink) {
+	select {
+	case p.work <- l:
+	default:
+		l.t.conn.srv.spawn(func() { p.readers(l) })
+	}
+}
+
+// readers reads l, and then others as they come.
+func (p *poller) readers(l *epollLink) {
+	for {
+		l.read()
+		l = nil
+		if p.idle.Add(1) <= maxIdle {
+			select {
+			case l = <-p.work:
+			case <-p.done:
+			}
+		}
+		p.idle.Add(-1)
+		if l == nil {
+			return
+		}
+	}
+}
 
 // add begins to watch l. The event carries an id and not the descriptor, whose number is soon used again.
 func (p *poller) add(l *epollLink) {
@@ -224,7 +264,7 @@ func (p *poller) run() {
 	if err != nil {
 		return
 	}
-	events := make([]unix.EpollEvent, 256)
+	events := make([]unix.EpollEvent, maxIdle)
 	links := make([]*epollLink, len(events))
 	n := 0
 	wait := func(fd uintptr) bool {

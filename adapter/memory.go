@@ -106,6 +106,14 @@ func (m *Memory) Append(ctx context.Context, id string, messages ...Message) (bo
 	return true, nil
 }
 
+// Appended reports whether id was appended before.
+func (m *Memory) Appended(_ context.Context, id string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, known := m.ids[id]
+	return known, nil
+}
+
 // freshLocked remembers id, and reports whether it was not known.
 func (m *Memory) freshLocked(id string, now time.Time) bool {
 	for len(m.order) > 0 && now.Sub(m.order[0].at) > m.cfg.Dedupe {

@@ -60,7 +60,7 @@ type Rooms[F Frame] struct {
 	dirty sync.Pool // of *[]*Seat[F]
 }
 
-// Seat is a member's place in Rooms.
+// Seat is a member's place in Rooms. It belongs to the member, and is used for one Enter or Return.
 type Seat[F Frame] struct {
 	id     string
 	member Member[F]
@@ -176,34 +176,32 @@ func (r *Rooms[F]) passOverLocked(rooms []string) {
 
 // Enter seats a member, in no room but the one of its id, and calls welcome under the lock, with the position
 // of the last broadcast that it will not get. welcome may Enqueue.
-func (r *Rooms[F]) Enter(id string, m Member[F], welcome func(Position)) *Seat[F] {
+func (r *Rooms[F]) Enter(s *Seat[F], id string, m Member[F], welcome func(Position)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.enterLocked(id, m)
+	r.enterLocked(s, id, m)
 	welcome(r.last)
-	return s
 }
 
-func (r *Rooms[F]) enterLocked(id string, m Member[F]) *Seat[F] {
-	s := &Seat[F]{id: id, member: m}
+func (r *Rooms[F]) enterLocked(s *Seat[F], id string, m Member[F]) {
+	*s = Seat[F]{id: id, member: m}
 	r.seats[id] = s
 	r.joinLocked(s, &r.everyone)
-	return s
 }
 
 // Return seats a member again in the rooms it was in, and calls welcome under the lock, with what was broadcast
 // to it after the given position. It is false, and nobody is seated, when that is no longer known.
-func (r *Rooms[F]) Return(id string, m Member[F], rooms []string, after Position, welcome func(missed []F)) (*Seat[F], bool) {
+func (r *Rooms[F]) Return(s *Seat[F], id string, m Member[F], rooms []string, after Position, welcome func(missed []F)) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cfg.Window == 0 || after.Compare(r.trimmed) < 0 || after.Compare(r.last) > 0 {
-		return nil, false
+		return false
 	}
 	missed := r.missedLocked(id, rooms, after)
-	s := r.enterLocked(id, m)
+	r.enterLocked(s, id, m)
 	r.joinAllLocked(s, rooms)
 	welcome(missed)
-	return s, true
+	return true
 }
 
 // missedLocked merges the recent broadcasts of the rooms, each once, in order.

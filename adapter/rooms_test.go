@@ -33,6 +33,20 @@ func (l *listener) take() []int {
 
 func ignore(Position) {}
 
+// enter seats a member.
+func enter(r *Rooms[note], id string, m Member[note], welcome func(Position)) *Seat[note] {
+	s := new(Seat[note])
+	r.Enter(s, id, m, welcome)
+	return s
+}
+
+// comeBack seats a member again, if it can be.
+func comeBack(r *Rooms[note], id string, m Member[note], rooms []string, after Position, welcome func([]note)) (*Seat[note], bool) {
+	s := new(Seat[note])
+	ok := r.Return(s, id, m, rooms, after, welcome)
+	return s, ok
+}
+
 // at is the n-th position of the tests' logs.
 func at(n int) Position { return Position{MS: 1, Seq: uint64(n)} }
 
@@ -72,14 +86,14 @@ func TestApplyReaches(t *testing.T) {
 				t.Parallel()
 				r := NewRooms[note](RoomsConfig{Window: window}, at(0))
 				members := map[string]*listener{}
-				enter := func(id string, rooms ...string) {
+				join := func(id string, rooms ...string) {
 					members[id] = &listener{}
-					r.Join(r.Enter(id, members[id], ignore), rooms, nil)
+					r.Join(enter(r, id, members[id], ignore), rooms, nil)
 				}
-				enter("ann", "a", "b")
-				enter("bob", "b")
-				enter("cid")
-				enter("dan", "bob")
+				join("ann", "a", "b")
+				join("bob", "b")
+				join("cid")
+				join("dan", "bob")
 				// Twice, as the first leaves traces in the window.
 				r.Apply([]Broadcast[note]{cast(1, tt.rooms, tt.except...)})
 				r.Apply([]Broadcast[note]{cast(2, tt.rooms, tt.except...)})
@@ -104,7 +118,7 @@ func TestBatchIsOneFlush(t *testing.T) {
 	t.Parallel()
 	r := NewRooms[note](RoomsConfig{}, at(0))
 	l := &counter{}
-	s := r.Enter("ann", l, ignore)
+	s := enter(r, "ann", l, ignore)
 	r.Join(s, []string{"a", "b"}, nil)
 	r.Apply([]Broadcast[note]{cast(1, []string{"a"}), cast(2, []string{"b"}), cast(3, nil), cast(4, []string{"z"})})
 	if l.enqueued != 3 || l.flushed != 1 {
@@ -121,7 +135,7 @@ func TestSeatThatHasLeft(t *testing.T) {
 	t.Parallel()
 	r := NewRooms[note](RoomsConfig{Window: time.Minute}, at(0))
 	l := &listener{}
-	s := r.Enter("ann", l, ignore)
+	s := enter(r, "ann", l, ignore)
 	r.Join(s, []string{"a", "b"}, nil)
 	rooms := r.Exit(s)
 	slices.Sort(rooms)
@@ -146,11 +160,11 @@ func TestSeatThatHasLeft(t *testing.T) {
 func TestExitOfAnOldSeat(t *testing.T) {
 	t.Parallel()
 	r := NewRooms[note](RoomsConfig{Window: time.Minute}, at(0))
-	before := r.Enter("ann", &listener{}, ignore)
+	before := enter(r, "ann", &listener{}, ignore)
 	r.Join(before, []string{"a"}, nil)
 	r.Exit(before)
 	l := &listener{}
-	if _, ok := r.Return("ann", l, []string{"a"}, at(0), func([]note) {}); !ok {
+	if _, ok := comeBack(r, "ann", l, []string{"a"}, at(0), func([]note) {}); !ok {
 		t.Fatal("not taken back")
 	}
 	r.Exit(before)
@@ -257,7 +271,7 @@ func (m *model) step() {
 func (m *model) enter(id string) {
 	who := &modelMember{id: id, rooms: map[string]bool{}, listener: &listener{}}
 	called := 0
-	who.seat = m.rooms.Enter(id, who, func(p Position) {
+	who.seat = enter(m.rooms, id, who, func(p Position) {
 		called++
 		if p != at(m.last) {
 			m.t.Errorf("welcome at %v, want %v", p, at(m.last))
@@ -358,7 +372,7 @@ func (m *model) returns(id string) {
 
 	var got []int
 	called := 0
-	seat, ok := m.rooms.Return(id, who, rooms, at(after), func(missed []note) {
+	seat, ok := comeBack(m.rooms, id, who, rooms, at(after), func(missed []note) {
 		called++
 		for _, f := range missed {
 			got = append(got, f.n)
@@ -427,7 +441,7 @@ func BenchmarkApply(b *testing.B) {
 			for i := range batch {
 				name := fmt.Sprint("room", i)
 				for j := range shape.members {
-					r.Join(r.Enter(fmt.Sprint(i, "/", j), &counter{}, ignore), []string{name}, nil)
+					r.Join(enter(r, fmt.Sprint(i, "/", j), &counter{}, ignore), []string{name}, nil)
 				}
 				batch[i] = cast(0, []string{name})
 			}

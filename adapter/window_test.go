@@ -32,7 +32,7 @@ func names(members []Member[note], known map[string]*listener) string {
 
 // missedBy returns as id in rooms, and leaves again.
 func missedBy(r *Rooms[note], id string, rooms []string, after Position) (missed []int, ok bool) {
-	s, ok := r.Return(id, &listener{}, rooms, after, func(frames []note) {
+	s, ok := comeBack(r, id, &listener{}, rooms, after, func(frames []note) {
 		for _, f := range frames {
 			missed = append(missed, f.n)
 		}
@@ -103,7 +103,7 @@ func TestReturnToTheSameRoomTwice(t *testing.T) {
 	r := NewRooms[note](RoomsConfig{Window: time.Minute}, at(0))
 	r.Apply([]Broadcast[note]{cast(1, []string{"a"})})
 	l := &listener{}
-	s, ok := r.Return("ann", l, []string{"a", "a"}, at(0), func([]note) {})
+	s, ok := comeBack(r, "ann", l, []string{"a", "a"}, at(0), func([]note) {})
 	if !ok {
 		t.Fatal("not taken back")
 	}
@@ -158,7 +158,7 @@ func TestTrim(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRooms[note](RoomsConfig{Window: time.Minute}, at(0))
-		s := r.Enter("ann", &listener{}, ignore)
+		s := enter(r, "ann", &listener{}, ignore)
 		r.Join(s, []string{"a"}, nil)
 		r.Apply([]Broadcast[note]{cast(1, []string{"a", "b"})})
 		time.Sleep(40 * time.Second)
@@ -270,7 +270,7 @@ func trackOnce(t *testing.T, r *Rooms[note], id string, dice *rand.Rand) {
 			t.Errorf("%s %s with %d as its last, want %d to %d", id, what, last, before.Seq, after.Seq)
 		}
 	}
-	s := r.Enter(id, k, ignore)
+	s := enter(r, id, k, ignore)
 	awhile()
 	r.Join(s, []string{"a"}, func(p Position) { k.join(int(p.Seq)) })
 	awhile()
@@ -286,7 +286,7 @@ func trackOnce(t *testing.T, r *Rooms[note], id string, dice *rand.Rand) {
 		reached("went", last, before, r.Position())
 		awhile()
 		var ok bool
-		s, ok = r.Return(id, k, []string{"a"}, at(last), func(missed []note) {
+		s, ok = comeBack(r, id, k, []string{"a"}, at(last), func(missed []note) {
 			for i, f := range missed {
 				if f.n != last+1+i {
 					t.Errorf("%s missed %d, want %d", id, f.n, last+1+i)

@@ -2,10 +2,12 @@ package server
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -62,7 +64,7 @@ func (c *browser) read(from *bufio.Reader) {
 	defer close(c.gone)
 	defer close(c.in)
 	for {
-		f, err := ws.ReadFrame(from)
+		f, err := readFrame(from)
 		switch {
 		case err != nil:
 			return
@@ -78,6 +80,17 @@ func (c *browser) read(from *bufio.Reader) {
 	}
 }
 
+// readFrame reads one frame of the server's.
+func readFrame(from io.Reader) (ws.Frame, error) {
+	h, err := ws.ReadHeader(from)
+	if err != nil || h.Length > 8<<20 {
+		return ws.Frame{}, cmp.Or(err, errors.New("frame too large"))
+	}
+	f := ws.Frame{Header: h, Payload: make([]byte, h.Length)}
+	_, err = io.ReadFull(from, f.Payload)
+	return f, err
+}
+
 // write sends f. An error means that the connection has ended, which reading tells.
 func (c *browser) write(f ws.Frame) {
 	c.mu.Lock()
@@ -90,6 +103,28 @@ func (c *browser) send(packet string) { c.write(ws.NewTextFrame([]byte("4" + pac
 
 // binary sends an attachment.
 func (c *browser) binary(data string) { c.write(ws.NewBinaryFrame([]byte(data))) }
+
+// follow opens a connection that sends one event and has heard the answer. What comes then is the caller's to read.
+func (b *bus) follow(t testing.TB, packet, answer string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	url := strings.Replace(b.http.URL, "http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
+	conn, from, _, err := ws.Dial(context.Background(), url)
+	must(t, err)
+	t.Cleanup(func() { conn.Close() })
+	if from == nil {
+		from = bufio.NewReader(conn)
+	}
+	for _, p := range []string{`40{"token":"` + token(t, "follower") + `"}`, "42" + packet} {
+		must(t, ws.WriteFrame(conn, ws.MaskFrame(ws.NewTextFrame([]byte(p)))))
+	}
+	for {
+		f, err := readFrame(from)
+		must(t, err)
+		if strings.HasPrefix(string(f.Payload), `42["`+answer+`"`) {
+			return conn, from
+		}
+	}
+}
 
 // next is the packet that comes next.
 func (c *browser) next() string {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -79,7 +80,7 @@ func (s *Server) unauthorized(err error) error {
 		kind = "no_token"
 	case !errors.Is(err, auth.ErrInvalid): // our own fault
 		kind = "unavailable"
-		s.dropped.Do(func() { s.Logger.Warn("token not verified", zap.Error(err)) })
+		s.tokenLog.Do(func() { s.Logger.Warn("token not verified", zap.Error(err)) })
 	}
 	s.metrics.refused.WithLabelValues(kind).Inc()
 	return &socketio.ConnectError{Message: auth.Message(err)}
@@ -94,7 +95,7 @@ func (s *Server) resume(ctx context.Context, sock *socketio.Socket, was socketio
 	before.mu.Lock()
 	now.names = before.names
 	before.mu.Unlock()
-	rooms := was.Rooms[:0]
+	var rooms []string
 	for _, room := range was.Rooms {
 		err := error(nil)
 		if photo, ok := strings.CutPrefix(room, "photo:"); ok {
@@ -142,55 +143,46 @@ func (s *Server) disconnected(sock *socketio.Socket, why socketio.Reason) {
 // expiryGrace is for tokens that the verifier's leeway for clocks has let pass.
 const expiryGrace = 5 * time.Second
 
-// id is a string of a client's, or a number, which JavaScript would have put into the room's name as well.
-type id string
-
 // maxID bounds ids in bytes.
 const maxID = 512
 
-func (i *id) UnmarshalJSON(b []byte) error {
-	var text string
+// readID is an id in a payload: a string, or a number, which JavaScript would have put into the room's name as
+// well. bad says what is wrong with it; one that is not needed may be empty, null or absent.
+func readID(payload map[string]json.RawMessage, field string, needed bool) (id, bad string) {
+	raw := payload[field]
+	if !needed && (raw == nil || string(raw) == "null" || string(raw) == `""`) {
+		return "", ""
+	}
 	var number json.Number
-	if json.Unmarshal(b, &text) != nil {
-		if err := json.Unmarshal(b, &number); err != nil || b[0] == 'n' {
-			return errors.New("want a string")
-		}
-		text = number.String()
+	if json.Unmarshal(raw, &id) != nil && json.Unmarshal(raw, &number) == nil {
+		id = number.String()
 	}
-	*i = id(text)
-	return nil
-}
-
-func (i id) problem(field string, needed bool) string {
 	switch {
-	case i == "" && needed:
-		return field + ": want a non-empty string"
-	case len(i) > maxID:
-		return field + ": want at most " + strconv.Itoa(maxID) + " bytes"
+	case id == "":
+		return "", field + ": want a non-empty string"
+	case len(id) > maxID:
+		return "", field + ": want at most " + strconv.Itoa(maxID) + " bytes"
 	}
-	return ""
+	return id, ""
 }
 
 // identify joins the rooms of a client, its session and its user.
 func (s *Server) identify(_ context.Context, sock *socketio.Socket, e *socketio.Event) {
-	var info struct {
-		ClientID  id `json:"clientId"`
-		SessionID id `json:"sessionId"`
-	}
-	if !s.decode(sock, e, &info, "want {clientId, sessionId?}") {
+	info, ok := s.decode(sock, e, "want {clientId, sessionId?}")
+	if !ok {
 		return
 	}
-	for _, p := range []string{info.ClientID.problem("clientId", true), info.SessionID.problem("sessionId", false)} {
-		if p != "" {
-			s.refuse(sock, e, p)
-			return
-		}
+	clientID, bad := readID(info, "clientId", true)
+	sessionID, bad2 := readID(info, "sessionId", false)
+	if bad = cmp.Or(bad, bad2); bad != "" {
+		s.refuse(sock, e, bad)
+		return
 	}
 	c := of(sock)
-	names := [2]string{"client:" + string(info.ClientID), ""}
+	names := [2]string{"client:" + clientID, ""}
 	join := []string{names[0], "user:" + c.UserID}
-	if info.SessionID != "" {
-		names[1] = "session:" + string(info.SessionID)
+	if sessionID != "" {
+		names[1] = "session:" + sessionID
 		join = append(join, names[1])
 	}
 	c.mu.Lock()
@@ -227,18 +219,32 @@ func (s *Server) subscribe(sock *socketio.Socket, e *socketio.Event, room string
 	switch {
 	case denied != nil:
 		if !errors.Is(denied, auth.ErrDenied) {
-			s.dropped.Do(func() { s.Logger.Warn("access not decided", zap.Error(denied)) })
+			s.accessLog.Do(func() { s.Logger.Warn("access not decided", zap.Error(denied)) })
 		}
 		s.metrics.denied.Inc()
 		_ = sock.Emit("error", map[string]string{"message": "Access denied"})
 		_ = e.Ack(failure{Error: "Access denied"})
 		return
-	case len(sock.Rooms()) >= s.cfg.MaxSubscriptions:
+	case s.full(sock, room):
 		s.refuse(sock, e, "Too many subscriptions")
 		return
 	}
 	_ = sock.EmitAt([]string{room}, "subscribed", roomAnswer{Room: room})
 	_ = e.Ack(roomAnswer{OK: true, Room: room})
+}
+
+// full reports whether the socket has all the subscriptions it may have, and room is not among them.
+func (s *Server) full(sock *socketio.Socket, room string) bool {
+	n, own := 0, "user:"+of(sock).UserID
+	for _, r := range sock.Rooms() {
+		switch {
+		case r == room:
+			return false
+		case r != own && !strings.HasPrefix(r, "client:") && !strings.HasPrefix(r, "session:"):
+			n++
+		}
+	}
+	return n >= s.cfg.MaxSubscriptions
 }
 
 func (s *Server) unsubscribe(field, prefix string) socketio.Handler {
@@ -270,29 +276,28 @@ type failure struct {
 
 // idOf is the one id in the payload of a subscription.
 func (s *Server) idOf(sock *socketio.Socket, e *socketio.Event, field string) (string, bool) {
-	var payload map[string]json.RawMessage
-	if !s.decode(sock, e, &payload, "want {"+field+"}") {
+	payload, ok := s.decode(sock, e, "want {"+field+"}")
+	if !ok {
 		return "", false
 	}
-	var name id
-	if raw, ok := payload[field]; ok {
-		_ = json.Unmarshal(raw, &name) // what is no id stays empty
-	}
-	if p := name.problem(field, true); p != "" {
-		s.refuse(sock, e, p)
+	id, bad := readID(payload, field, true)
+	if bad != "" {
+		s.refuse(sock, e, bad)
 		return "", false
 	}
-	return string(name), true
+	return id, true
 }
 
-// decode reads the first argument, an object without binary in it. Further ones are ignored, as in Node.
-func (s *Server) decode(sock *socketio.Socket, e *socketio.Event, into any, want string) bool {
+// decode reads the first argument, an object without binary in it. Further ones are ignored, as in Node. Members
+// keep their names to the letter, which a struct's would not.
+func (s *Server) decode(sock *socketio.Socket, e *socketio.Event, want string) (map[string]json.RawMessage, bool) {
+	var payload map[string]json.RawMessage
 	args := e.Args()
-	if len(args) == 0 || args[0][0] != '{' || e.Attachments() > 0 || json.Unmarshal(args[0], into) != nil {
+	if len(args) == 0 || args[0][0] != '{' || e.Attachments() > 0 || json.Unmarshal(args[0], &payload) != nil {
 		s.refuse(sock, e, want)
-		return false
+		return nil, false
 	}
-	return true
+	return payload, true
 }
 
 // refuse tells the client what was wrong with an event. The connection stays.

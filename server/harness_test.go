@@ -32,7 +32,8 @@ type setup struct {
 	policy auth.PolicyConfig
 	limit  auth.LimitConfig
 	rules  map[string][]routing.Rule
-	log    appendLog // nil means Memory
+	log    appendLog      // nil means Memory
+	redis  *adapter.Redis // nil means fakes
 }
 
 // bus is a Server on a free port, with the parts a test can get at.
@@ -69,16 +70,20 @@ func newBus(t testing.TB, with setup) *bus {
 	b.logs = logs
 	verifier, err := auth.NewVerifier(with.jwt, nil)
 	must(t, err)
-	policy, err := auth.NewPolicy(with.policy, b.owners)
+	parts := Parts{Source: b.source, Log: with.log, Owners: b.owners, Verifier: verifier, Logger: zap.New(core), Metrics: b.registry}
+	if with.redis == nil {
+		parts.Policy, err = auth.NewPolicy(with.policy, b.owners)
+	} else {
+		owners := with.redis.Owners(adapter.OwnersConfig{})
+		parts.Source, parts.Owners = with.redis, owners
+		parts.Policy, err = auth.NewPolicy(with.policy, owners)
+	}
 	must(t, err)
-	limiter, err := auth.NewLimiter(with.limit)
+	parts.Limiter, err = auth.NewLimiter(with.limit)
 	must(t, err)
-	rules, err := routing.Compile(with.rules)
+	parts.Rules, err = routing.Compile(with.rules)
 	must(t, err)
-	b.Server, err = New(with.config, Parts{
-		Source: b.source, Log: with.log, Owners: b.owners, Rules: rules, Verifier: verifier, Policy: policy,
-		Limiter: limiter, Logger: zap.New(core), Metrics: b.registry,
-	})
+	b.Server, err = New(with.config, parts)
 	must(t, err)
 
 	b.http = httptest.NewServer(b)
@@ -201,7 +206,7 @@ func (b *bus) wantMetric(want float64, name string, labels ...string) {
 func (b *bus) rooms(c *browser) []string {
 	b.t.Helper()
 	for _, s := range b.clients.To().Sockets() {
-		if s.ID() == c.sid {
+		if s.ID() == c.sid && s.Connected() { // before that its seat is not there for everybody
 			return slices.Sorted(slices.Values(s.Rooms()))
 		}
 	}

@@ -19,7 +19,7 @@ func (s *Server) handle(ctx context.Context, channel string, payload []byte) {
 		return
 	}
 	s.metrics.ingestError(channel, err)
-	s.dropped.Do(func() {
+	s.dropLog.Do(func() {
 		s.Logger.Warn("message dropped", zap.String("channel", channel), zap.Int("bytes", len(payload)), zap.Error(err))
 	})
 }
@@ -30,15 +30,16 @@ func (s *Server) ingest(ctx context.Context, channel string, payload []byte) err
 	if err != nil {
 		return fmt.Errorf("message on %q: %w", channel, err)
 	}
-	if err := s.noteOwner(ctx, ev); err != nil {
+	// Ids are the publishers' own: the same one on two channels may well be two events.
+	key := channel + "\x00" + ev.ID
+	if err := s.noteOwner(ctx, channel, key, ev); err != nil {
 		return err
 	}
 	var messages []adapter.Message
 	for _, t := range s.Rules.Targets(channel, ev) {
 		messages = append(messages, adapter.Message{Event: t.Event, Rooms: t.Rooms, Payload: ev.Raw()})
 	}
-	// Ids are the publishers' own: the same one on two channels may well be two events.
-	fresh, err := s.Log.Append(ctx, channel+"\x00"+ev.ID, messages...)
+	fresh, err := s.Log.Append(ctx, key, messages...)
 	if err != nil {
 		return fmt.Errorf("append event of %q: %w", channel, err)
 	}
@@ -61,29 +62,40 @@ func mustPath(p string) events.Path {
 }
 
 // noteOwner keeps whose a photo is, before its event is out and somebody asks for the photo. The event goes on
-// when that fails: its readers are not to blame.
-func (s *Server) noteOwner(ctx context.Context, ev events.Event) error {
+// when that fails: its readers are not to blame. One that came before changes nothing.
+func (s *Server) noteOwner(ctx context.Context, channel, key string, ev events.Event) error {
 	if ev.Type != events.PhotoUploaded && ev.Type != events.PhotoDeleted {
 		return nil
 	}
-	photo, ok := ev.Lookup(photoPath)
-	if !ok {
+	photo := name(ev, photoPath)
+	if photo == "" {
 		return nil
+	}
+	if known, err := s.Log.Appended(ctx, key); known || err != nil {
+		return err
 	}
 	var err error
 	if ev.Type == events.PhotoDeleted {
-		err = s.Owners.Delete(ctx, photo.String())
-	} else if user, ok := ev.Lookup(userPath); ok {
-		err = s.Owners.Set(ctx, photo.String(), user.String())
+		err = s.Owners.Delete(ctx, photo)
+	} else if user := name(ev, userPath); user != "" {
+		err = s.Owners.Set(ctx, photo, user)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if errors.Is(err, adapter.ErrOwned) {
-		s.metrics.errors.WithLabelValues(events.ChannelUpload, "owned", "permission").Inc()
+		s.metrics.errors.WithLabelValues(channel, "owned", "permission").Inc()
 	}
 	if err != nil {
-		s.dropped.Do(func() { s.Logger.Warn("owner of photo not kept", zap.Error(err)) })
+		s.ownerLog.Do(func() { s.Logger.Warn("owner of photo not kept", zap.Error(err)) })
 	}
 	return nil
+}
+
+// name is the id that an event has there: a string, or a number, which rooms are named by as well.
+func name(ev events.Event, path events.Path) string {
+	if v, ok := ev.Lookup(path); ok && (v.Kind == events.String || v.Kind == events.Number) {
+		return v.String()
+	}
+	return ""
 }

@@ -95,11 +95,11 @@ func TestBadIdentify(t *testing.T) {
 		{`{"clientId":"` + long + `"}`, "clientId: want at most 512 bytes"},
 		{`{"clientId":"c","sessionId":"` + long + `"}`, "sessionId: want at most 512 bytes"},
 		{`{"clientId":"` + strings.Repeat("c", 100_000) + `"}`, "clientId: want at most 512 bytes"},
-		{`{"clientId":true}`, "want {clientId, sessionId?}"},
-		{`{"clientId":["c"]}`, "want {clientId, sessionId?}"},
-		{`{"clientId":{"c":1}}`, "want {clientId, sessionId?}"},
-		{`{"clientId":"c","sessionId":{}}`, "want {clientId, sessionId?}"},
-		{`{"clientId":"c","sessionId":false}`, "want {clientId, sessionId?}"},
+		{`{"clientId":true}`, "clientId: want a non-empty string"},
+		{`{"clientId":["c"]}`, "clientId: want a non-empty string"},
+		{`{"clientId":{"c":1}}`, "clientId: want a non-empty string"},
+		{`{"clientId":"c","sessionId":{}}`, "sessionId: want a non-empty string"},
+		{`{"clientId":"c","sessionId":false}`, "sessionId: want a non-empty string"},
 	}
 	for _, tt := range tests {
 		wantRefused(t, c, "identify", tt.problem, tt.payload)

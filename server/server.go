@@ -78,6 +78,7 @@ type source interface {
 // appendLog orders what is broadcast: adapter.Memory.
 type appendLog interface {
 	Start() adapter.Position
+	Appended(ctx context.Context, id string) (bool, error)
 	Append(ctx context.Context, id string, messages ...adapter.Message) (bool, error)
 	Tail(ctx context.Context, apply func([]adapter.Entry)) error
 }
@@ -108,8 +109,10 @@ type Server struct {
 	sockets *socketio.Server
 	clients *socketio.Namespace
 	metrics *metrics
-	dropped rate.Sometimes // logs the first bad message of a burst
-	state   atomic.Value   // of error: why it is not ready, errReady when it is
+	state   atomic.Value // of error: why it is not ready, errReady when it is
+
+	// What outsiders can bring about is told once in a while, each kind for itself.
+	dropLog, ownerLog, tokenLog, accessLog rate.Sometimes
 }
 
 var (
@@ -125,7 +128,10 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	}
 	cfg = cfg.withDefaults()
 	cfg.Socket.Start = parts.Log.Start()
-	s := &Server{cfg: cfg, Parts: parts, dropped: rate.Sometimes{First: 1, Interval: 10 * time.Second}}
+	s := &Server{cfg: cfg, Parts: parts}
+	for _, l := range []*rate.Sometimes{&s.dropLog, &s.ownerLog, &s.tokenLog, &s.accessLog} {
+		l.First, l.Interval = 1, 10*time.Second
+	}
 	s.state.Store(errStarting)
 	var err error
 	if s.sockets, err = socketio.New(cfg.Socket); err != nil {
@@ -154,14 +160,15 @@ func (s *Server) Connections() int { return s.sockets.Engine().Len() }
 // Run serves until ctx ends or a part fails, then drains: it says so to Ready, takes no more events, closes the
 // connections over Config.Drain, and returns when all is gone.
 func (s *Server) Run(ctx context.Context) error {
-	serving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
-	input, stopInput := context.WithCancel(ctx)
-	defer stopInput()
+	stopping, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx)) // until the connections are drained
+	defer stop()
 	var sockets, ingest sync.WaitGroup
 	run := func(g *sync.WaitGroup, part string, fn func() error) {
 		g.Go(func() {
 			if err := fn(); err != nil {
-				stop(fmt.Errorf("%s: %w", part, err))
+				fail(fmt.Errorf("%s: %w", part, err))
 			}
 		})
 	}
@@ -170,33 +177,32 @@ func (s *Server) Run(ctx context.Context) error {
 	run(&sockets, "memory", func() error { return s.release(serving) })
 	run(&sockets, "verifier", func() error { return s.Verifier.Run(serving) })
 	run(&ingest, "redis", func() error {
-		return s.Source.Receive(input, s.Rules.Channels(), func(channel string, payload []byte) {
-			s.handle(input, channel, payload)
+		return s.Source.Receive(stopping, s.Rules.Channels(), func(channel string, payload []byte) {
+			s.handle(stopping, channel, payload)
 		})
 	})
 
-	select {
-	case <-s.Source.Subscribed():
+	for _, up := range []<-chan struct{}{s.sockets.Engine().Accepting(), s.Source.Subscribed()} {
+		select {
+		case <-up:
+		case <-stopping.Done():
+		}
+	}
+	if stopping.Err() == nil {
 		s.state.Store(errReady)
-	case <-ctx.Done():
-	case <-serving.Done():
 	}
-	select {
-	case <-ctx.Done():
-	case <-serving.Done(): // a part failed
-	}
+	<-stopping.Done()
 
 	s.state.Store(errDraining) // before anything stops: traffic goes elsewhere
-	stopInput()                // what comes now is for the other replicas
-	ingest.Wait()
+	ingest.Wait()              // what comes now is for the other replicas
 	if n := s.Connections(); n > 0 {
 		s.Logger.Info("draining", zap.Int("connections", n), zap.Duration("over", s.cfg.Drain))
 	}
 	s.sockets.Drain(serving, s.cfg.Drain)
-	stop(nil)
+	stop()
 	sockets.Wait()
-	if err := context.Cause(serving); err != context.Canceled {
-		return err
+	if err := context.Cause(stopping); err != context.Cause(ctx) {
+		return err // a part failed
 	}
 	return nil
 }

@@ -100,10 +100,10 @@ func TestHeartbeat(t *testing.T) {
 func TestTooManySubscriptions(t *testing.T) {
 	t.Parallel()
 	b := start(t, setup{config: Config{MaxSubscriptions: 3}, policy: auth.PolicyConfig{PhotoAccess: auth.PhotoAny}})
-	c := b.connect(t, token(t, "alice"))
+	c := b.connect(t, token(t, "alice", "user:read:bob"))
 	c.joins("subscribe:photo", `{"photoId":"1"}`)
 	c.joins("subscribe:photo", `{"photoId":"2"}`)
-	c.joins("subscribe:user", `{"userId":"alice"}`)
+	c.joins("subscribe:user", `{"userId":"bob"}`)
 	refused := func(event, payload string) {
 		t.Helper()
 		e, ack := c.call(event, payload)
@@ -115,9 +115,9 @@ func TestTooManySubscriptions(t *testing.T) {
 		}
 	}
 	refused("subscribe:photo", `{"photoId":"3"}`)
-	c.joins("unsubscribe:user", `{"userId":"alice"}`)
+	c.joins("unsubscribe:user", `{"userId":"bob"}`)
 	c.joins("subscribe:photo", `{"photoId":"3"}`)
-	refused("subscribe:user", `{"userId":"alice"}`)
+	refused("subscribe:user", `{"userId":"bob"}`)
 	if got, want := b.rooms(c), []string{"photo:1", "photo:2", "photo:3"}; !slices.Equal(got, want) {
 		t.Errorf("rooms = %q, want %q", got, want)
 	}

@@ -35,8 +35,10 @@ type Conn struct {
 	notified bool // Closed was called; guarded by reading
 
 	closed atomic.Bool // set under mu
+	due    atomic.Bool // settle has something to do
 
 	mu       sync.Mutex
+	tasks    []func()      // of Do
 	reason   Reason        // why it closed
 	ws       *websocket    // the transport, nil while polling
 	probe    *websocket    // an upgrade under way
@@ -101,6 +103,15 @@ func (c *Conn) Flush() {
 	c.mu.Unlock()
 }
 
+// Do calls fn soon, as one of the handler's calls: never beside one.
+func (c *Conn) Do(fn func()) {
+	c.mu.Lock()
+	c.tasks = append(c.tasks, fn)
+	c.mu.Unlock()
+	c.due.Store(true)
+	c.srv.spawn(c.settle)
+}
+
 // Close ends the connection with ForcedClose after what is queued has gone out.
 func (c *Conn) Close() { c.close(ForcedClose) }
 
@@ -120,7 +131,7 @@ func (c *Conn) enqueueLocked(m *Message) {
 	}
 	c.queue = append(c.queue, m)
 	c.queued += m.Len()
-	if c.queued > c.allowed {
+	if c.queued > c.allowed && len(c.queue) > 1 { // one alone the kernel may well take
 		c.overflow = true // Flush closes: here a lock of the caller's may be held
 	}
 }
@@ -208,6 +219,7 @@ func (c *Conn) closeLocked(why Reason) {
 		c.srv.wheel.set(c, lingerTime)
 		c.flushLocked()
 	}
+	c.due.Store(true)
 	c.srv.spawn(c.settle)
 }
 
@@ -222,17 +234,24 @@ func (c *Conn) deadLocked() {
 	c.srv.forget(c)
 }
 
-// settle calls Closed once c is closed and no handler call is under way. Both who closes and who ends a handler
-// call come here, so one of them finds the way free.
+// settle does what is due in turn with handler calls: what Do was given, and Closed once c is closed. Both who makes
+// it due and who ends a handler call come here, so one of them finds the way free.
 func (c *Conn) settle() {
-	if !c.closed.Load() || !c.reading.TryLock() {
-		return
+	for c.due.Load() && c.reading.TryLock() {
+		c.due.Store(false)
+		c.mu.Lock()
+		tasks := c.tasks
+		c.tasks = nil
+		c.mu.Unlock()
+		for _, task := range tasks {
+			task()
+		}
+		if c.closed.Load() && !c.notified {
+			c.notified = true
+			c.handler.Closed(c.reason)
+		}
+		c.reading.Unlock()
 	}
-	if !c.notified {
-		c.notified = true
-		c.handler.Closed(c.reason)
-	}
-	c.reading.Unlock()
 }
 
 // timer is called by the wheel: send a ping, or see that no pong came, or that a goodbye took too long.
@@ -247,7 +266,7 @@ func (c *Conn) timer() {
 		c.enqueueLocked(pingMessage)
 		c.flushLocked()
 		c.srv.wheel.set(c, c.srv.opts.PingTimeout)
-	case c.heard: // busy, so alive: once more, as Node does
+	case c.heard: // busy, so alive
 		c.heard = false
 		c.srv.wheel.set(c, c.srv.opts.PingTimeout)
 	default:

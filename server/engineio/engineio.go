@@ -78,7 +78,8 @@ type Options struct {
 	AllowRequest func(*http.Request) error
 }
 
-func (o Options) withDefaults() Options {
+// WithDefaults returns o with its zero values replaced.
+func (o Options) WithDefaults() Options {
 	o.PingInterval = cmp.Or(o.PingInterval, 25*time.Second)
 	o.PingTimeout = cmp.Or(o.PingTimeout, 20*time.Second)
 	o.UpgradeTimeout = cmp.Or(o.UpgradeTimeout, 10*time.Second)

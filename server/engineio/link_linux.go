@@ -50,6 +50,7 @@ type epollLink struct {
 const (
 	linkReading = 1 << iota // a goroutine has its turn
 	linkAgain               // something happened since it last looked
+	linkEnding              // the peer has sent its last
 	linkClosed
 )
 
@@ -57,23 +58,20 @@ func (l *epollLink) start(early []byte) {
 	l.early = early
 	l.poller.add(l)
 	if len(early) > 0 {
-		l.ready()
+		l.ready(0)
 	}
 }
 
 // ready gives the link's reader a turn. Edge-triggered events that come meanwhile make it look again.
-func (l *epollLink) ready() {
-	for {
-		old := l.state.Load()
-		if old&linkClosed != 0 {
-			return
-		}
-		if l.state.CompareAndSwap(old, linkReading|linkAgain) {
-			if old&linkReading == 0 {
-				l.poller.dispatch(l)
-			}
-			return
-		}
+func (l *epollLink) ready(events uint32) {
+	news := uint32(linkReading | linkAgain)
+	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		news |= linkEnding
+	}
+	if old := l.state.Or(news); old&(linkReading|linkClosed) == 0 {
+		l.poller.dispatch(l)
+	} else if old&(linkReading|linkClosed) == linkClosed {
+		l.state.And(^uint32(linkReading)) // nobody reads, and nobody will
 	}
 }
 
@@ -94,12 +92,12 @@ func (l *epollLink) read() {
 			return
 		}
 		if old&linkAgain == 0 {
-			if l.state.CompareAndSwap(old, 0) {
+			if l.state.CompareAndSwap(old, old&^linkReading) {
 				return
 			}
 			continue
 		}
-		l.state.CompareAndSwap(old, linkReading)
+		l.state.And(^uint32(linkAgain))
 		if !l.drain(buf[:]) {
 			l.t.closed() // which closes the link
 		}
@@ -118,8 +116,8 @@ func (l *epollLink) drain(buf []byte) bool {
 			return false
 		default:
 			l.t.input(buf[:n])
-			if n < len(buf) { // drained; what comes now is a new edge, see epoll(7)
-				return true
+			if n < len(buf) && l.state.Load()&linkEnding == 0 {
+				return true // drained: what comes now is a new edge, see epoll(7); the end may have come with an old one
 			}
 		}
 	}
@@ -286,7 +284,7 @@ func (p *poller) run() {
 				l.t.writable()
 			}
 			if events[i].Events&^unix.EPOLLOUT != 0 {
-				l.ready()
+				l.ready(events[i].Events)
 			}
 		}
 		clear(links[:max(n, 0)])

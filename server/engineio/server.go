@@ -24,6 +24,7 @@ type Server struct {
 	poller *poller
 
 	running atomic.Bool
+	up      chan struct{}  // closed when Run has begun
 	work    sync.WaitGroup // goroutines that Run waits for
 	open    atomic.Int64
 
@@ -39,12 +40,13 @@ func New(opts Options, accept func(*Conn) Handler) (*Server, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	opts = opts.withDefaults()
+	opts = opts.WithDefaults()
 	return &Server{
 		opts:   opts,
 		accept: accept,
 		wheel:  newWheel(min(opts.PingInterval, opts.PingTimeout, lingerTime)),
 		poller: newPoller(),
+		up:     make(chan struct{}),
 		conns:  map[string]*Conn{},
 		ended:  map[Reason]uint64{},
 	}, nil
@@ -58,6 +60,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.work.Add(1) // so that spawn never meets a finished Wait
 	s.running.Store(true)
+	close(s.up)
 	var loop sync.WaitGroup
 	loop.Go(func() { s.poller.run() })
 
@@ -115,6 +118,9 @@ func (s *Server) Drain(ctx context.Context, over time.Duration) {
 		}
 	}
 }
+
+// Accepting is closed once Run takes connections.
+func (s *Server) Accepting() <-chan struct{} { return s.up }
 
 // Len is the number of open connections.
 func (s *Server) Len() int { return int(s.open.Load()) }

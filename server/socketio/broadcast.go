@@ -19,10 +19,7 @@ type Target struct {
 
 // To addresses the sockets in any of the rooms; a socket's id is a room too. Without rooms it addresses all.
 func (n *Namespace) To(rooms ...string) Target {
-	if len(rooms) == 0 {
-		rooms = nil
-	}
-	return Target{ns: n, rooms: rooms}
+	return Target{ns: n, rooms: append([]string(nil), rooms...)} // none is nil, which is everybody
 }
 
 // Emit sends an event to all sockets of the namespace.
@@ -46,17 +43,16 @@ func (t Target) Emit(event string, args ...any) error {
 	if err != nil {
 		return err
 	}
-	b := adapter.Broadcast[*engineio.Message]{Rooms: t.rooms, Except: t.except}
-	if t.volatile {
-		b.Frame = t.ns.message(packet{kind: typeEvent}, data, nil)
-		b.Frame.Volatile = true
-		t.ns.rooms.Apply([]adapter.Broadcast[*engineio.Message]{b})
-		return nil
-	}
 	t.ns.emit.Lock() // one order for everybody
 	defer t.ns.emit.Unlock()
-	b.Position = t.ns.rooms.Position().Next(time.Now())
-	b.Frame = t.ns.message(packet{kind: typeEvent}, data, t.ns.offset(b.Position))
+	b := adapter.Broadcast[*engineio.Message]{Rooms: t.rooms, Except: t.except}
+	last := t.ns.rooms.Position()
+	if !t.volatile {
+		b.Position = last.Next(time.Now())
+		last = b.Position
+	}
+	b.Frame = t.ns.message(packet{kind: typeEvent}, data, t.ns.offset(last))
+	b.Frame.Volatile = t.volatile
 	t.ns.rooms.Apply([]adapter.Broadcast[*engineio.Message]{b})
 	return nil
 }
@@ -64,19 +60,36 @@ func (t Target) Emit(event string, args ...any) error {
 // Deliver applies entries of the log to the namespace's own sockets, in order. A namespace that is fed from a log
 // is not to be emitted to otherwise, but for volatile broadcasts: positions are the log's.
 func (n *Namespace) Deliver(entries []adapter.Entry) {
+	n.emit.Lock()
+	defer n.emit.Unlock()
+	// Enough at a time for merged writes, and much less than may wait for a client before it counts as slow.
+	most := min(256<<10, n.srv.opts.Engine.MaxQueue/2)
+	for len(entries) > 0 {
+		size, some := 0, 0
+		for some < len(entries) && (some == 0 || size < most) {
+			size += len(entries[some].Payload)
+			some++
+		}
+		n.deliver(entries[:some])
+		entries = entries[some:]
+	}
+}
+
+func (n *Namespace) deliver(entries []adapter.Entry) {
 	batch := make([]adapter.Broadcast[*engineio.Message], len(entries))
 	for i, e := range entries {
 		name, _ := json.Marshal(e.Event) // a string always encodes
 		head := appendPacket(make([]byte, 0, 64), packet{kind: typeEvent, namespace: n.name})
-		head = append(append(append(head, '['), name...), ',')
+		head = append(append(head, '['), name...)
+		if len(e.Payload) > 0 {
+			head = append(head, ',')
+		}
 		batch[i] = adapter.Broadcast[*engineio.Message]{
 			Position: e.Position,
 			Rooms:    e.Rooms,
 			Frame:    engineio.NewMessage(head, e.Payload, n.offset(e.Position), closing),
 		}
 	}
-	n.emit.Lock()
-	defer n.emit.Unlock()
 	n.rooms.Apply(batch)
 }
 

@@ -46,7 +46,7 @@ func (c *client) decode(data []byte, binary bool) error {
 		if p == nil {
 			return errPacket
 		}
-		p.attachments = append(p.attachments, append([]byte(nil), data...))
+		p.attachments = append(p.attachments, append([]byte{}, data...))
 		if len(p.attachments) < p.packet.attachments {
 			return nil
 		}

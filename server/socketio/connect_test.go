@@ -192,7 +192,8 @@ func TestOf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Of("/") != s.Of("/") || s.Of("/a") == s.Of("/b") {
+	root := s.Of("/")
+	if s.Of("/") != root || s.Of("/a") == root {
 		t.Error("a name is not one namespace")
 	}
 	if got := s.Of("chat"); got.Name() != "/chat" || got != s.Of("/chat") {

@@ -3,6 +3,7 @@ package socketio
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/photo-management/event-bus/adapter"
 	"github.com/photo-management/event-bus/server/engineio"
@@ -59,6 +60,9 @@ func (e *Event) Ack(args ...any) error {
 
 // encodeArgs encodes an event without the closing bracket, so that an offset can follow.
 func encodeArgs(event string, args []any) ([]byte, error) {
+	if slices.Contains(reservedEvents, event) {
+		return nil, fmt.Errorf("event %q: the name is reserved", event) // clients close on it
+	}
 	name, err := json.Marshal(event)
 	if err != nil {
 		return nil, err
@@ -72,7 +76,7 @@ func appendArgs(data []byte, args []any) ([]byte, error) {
 			data = append(data, ',')
 		}
 		raw, ok := a.(json.RawMessage)
-		if !ok {
+		if !ok || len(raw) == 0 {
 			var err error
 			if raw, err = json.Marshal(a); err != nil {
 				return nil, fmt.Errorf("argument %d: %w", i+1, err)
@@ -81,15 +85,6 @@ func appendArgs(data []byte, args []any) ([]byte, error) {
 		data = append(data, raw...)
 	}
 	return data, nil
-}
-
-func (n *Namespace) encodeEvent(event string, args []any, p packet) (*engineio.Message, error) {
-	data, err := encodeArgs(event, args)
-	if err != nil {
-		return nil, err
-	}
-	p.kind = typeEvent
-	return n.message(p, data, nil), nil
 }
 
 // message makes the message of an event or ack from its data, which lacks the closing bracket, and an offset.

@@ -164,7 +164,8 @@ func TestOrder(t *testing.T) {
 		}
 	})
 	c := s.dial(t)
-	c.send("0", "0/chat,")
+	c.enter("/", "")
+	c.enter("/chat", "")
 	j.want(t, "connect /", "connect /chat")
 	for i := range events {
 		if i%3 == 0 {

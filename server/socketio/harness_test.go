@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http/httptest"
 	"slices"
@@ -98,8 +99,9 @@ func (c *raw) read(from *bufio.Reader, opened chan struct{}) {
 	defer close(c.in)
 	for {
 		c.paused.Lock()
-		c.paused.Unlock() //nolint:staticcheck // a gate, nothing to guard
-		f, err := ws.ReadFrame(from)
+		//lint:ignore SA2001 it is a gate, and guards nothing
+		c.paused.Unlock()
+		f, err := readFrame(from)
 		if err != nil {
 			return
 		}
@@ -123,6 +125,15 @@ func (c *raw) read(from *bufio.Reader, opened chan struct{}) {
 	}
 }
 
+func readFrame(from io.Reader) (f ws.Frame, err error) {
+	if f.Header, err = ws.ReadHeader(from); err != nil {
+		return f, err
+	}
+	f.Payload = make([]byte, f.Header.Length) // our own server says it
+	_, err = io.ReadFull(from, f.Payload)
+	return f, err
+}
+
 // frame writes f. An error means that the connection has ended, which reading tells.
 func (c *raw) frame(f ws.Frame) {
 	c.mu.Lock()
@@ -137,6 +148,12 @@ func (c *raw) send(packets ...string) {
 }
 
 func (c *raw) sendBinary(p string) { c.frame(ws.NewBinaryFrame([]byte(p))) }
+
+// pause stops reading, until paused is unlocked, and has the kernel read little ahead.
+func (c *raw) pause() {
+	c.paused.Lock()
+	_ = c.conn.(*net.TCPConn).SetReadBuffer(256 << 10)
+}
 
 // drop ends the connection without a word.
 func (c *raw) drop() { c.conn.Close() }

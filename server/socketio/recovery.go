@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,53 +67,66 @@ func (t *sessions) add(s *Socket) {
 	t.mu.Unlock()
 }
 
-func (t *sessions) remove(pid string) {
-	t.mu.Lock()
-	delete(t.live, pid)
-	delete(t.away, pid)
-	t.mu.Unlock()
-}
-
-// leave keeps what a disconnected socket had, unless it was taken over already.
-func (t *sessions) leave(s *Socket, rooms []string) {
+// leave takes s out of its rooms, and keeps what it had if it may return for it and nobody has taken it over. The
+// lock is held over both: who asks for the session meanwhile finds it here or there, never half gone.
+func (t *sessions) leave(s *Socket, recoverable bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	rooms := s.ns.rooms.Exit(&s.seat)
 	if t.live[s.pid] != s {
 		return
 	}
 	delete(t.live, s.pid)
-	now := time.Now()
-	t.away[s.pid] = absent{Session{s.id, rooms, s.Data(), s.pid}, now}
-	t.order = append(t.order, departure{s.pid, now})
+	if recoverable {
+		now := time.Now()
+		t.away[s.pid] = absent{Session{s.id, rooms, s.Data(), s.pid}, now}
+		t.order = append(t.order, departure{s.pid, now})
+	}
 }
 
-// take hands the session out that auth asks for, to one asker only. Where its connection is thought alive still,
-// the client knows better: that one is closed.
-func (t *sessions) take(auth json.RawMessage) (was Session, after adapter.Position, ok bool) {
-	if t.window == 0 || auth == nil {
-		return was, after, false
+// claim is what a client gives to get its session back.
+type claim struct {
+	PID    string `json:"pid"`
+	Offset string `json:"offset"`
+	after  adapter.Position
+}
+
+// claimed reads the claim in a CONNECT packet's payload.
+func claimed(auth json.RawMessage) (c claim, ok bool) {
+	if auth == nil || json.Unmarshal(auth, &c) != nil || c.PID == "" {
+		return c, false
 	}
-	var asked struct {
-		PID    string `json:"pid"`
-		Offset string `json:"offset"`
-	}
-	if json.Unmarshal(auth, &asked) != nil || asked.PID == "" {
-		return was, after, false
-	}
-	after, err := adapter.ParsePosition(asked.Offset)
+	var err error
+	c.after, err = adapter.ParsePosition(c.Offset)
+	return c, err == nil
+}
+
+// look shows the session of that id, without a change.
+func (t *sessions) look(pid string) (Session, bool) {
 	t.mu.Lock()
-	gone, isAway := t.away[asked.PID]
-	old := t.live[asked.PID]
-	delete(t.away, asked.PID)
-	delete(t.live, asked.PID)
-	t.mu.Unlock()
-	if old != nil {
-		rooms := old.ns.rooms.Exit(old.seat)
-		was = Session{old.id, rooms, old.Data(), old.pid}
-		old.client.conn.CloseAs(engineio.TransportClose)
-		return was, after, err == nil
+	defer t.mu.Unlock()
+	if s := t.live[pid]; s != nil {
+		return Session{s.id, s.Rooms(), s.Data(), s.pid}, true
 	}
-	return gone.Session, after, isAway && err == nil && time.Since(gone.left) <= t.window
+	gone, ok := t.away[pid]
+	return gone.Session, ok && time.Since(gone.left) <= t.window
+}
+
+// take hands the session out, to one asker only. Where its connection is thought alive still, the client knows
+// better: that one is closed.
+func (t *sessions) take(pid string) (was Session, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	gone, isAway := t.away[pid]
+	old := t.live[pid]
+	delete(t.away, pid)
+	delete(t.live, pid)
+	if old != nil {
+		was = Session{old.id, old.ns.rooms.Exit(&old.seat), old.Data(), old.pid}
+		old.client.conn.CloseAs(engineio.TransportClose)
+		return was, true
+	}
+	return gone.Session, isAway && time.Since(gone.left) <= t.window
 }
 
 // expire forgets those who have been away for too long.
@@ -135,25 +149,39 @@ func (n *Namespace) enter(s *Socket) {
 	if n.srv.opts.RecoveryWindow > 0 {
 		s.pid = newID()
 	}
-	s.seat = n.rooms.Enter(s.id, s, func(adapter.Position) { s.Enqueue(s.welcome()) })
+	n.rooms.Enter(&s.seat, s.id, s, func(adapter.Position) { s.Enqueue(s.welcome()) })
 	n.sessions.add(s)
 }
 
-// resume connects s as the socket that its client had before, if auth asks for it and all is there still.
+// resume connects s as the socket that its client had before, if auth asks for it and all is there still. Only who
+// may have the session takes it from where it is.
 func (n *Namespace) resume(ctx context.Context, s *Socket, auth json.RawMessage) bool {
-	was, after, ok := n.sessions.take(auth)
+	c, ok := claimed(auth)
+	if !ok || n.srv.opts.RecoveryWindow == 0 {
+		return false
+	}
+	seen, ok := n.sessions.look(c.PID)
 	if !ok {
 		return false
 	}
+	kept := seen.Rooms
 	if n.resumed != nil {
-		rooms, err := n.resumed(ctx, s, was)
-		if err != nil {
+		var err error
+		if kept, err = n.resumed(ctx, s, seen); err != nil {
 			return false
 		}
-		was.Rooms = rooms
+	}
+	was, ok := n.sessions.take(c.PID)
+	if !ok {
+		return false
+	}
+	// It may have been connected until now, and have joined and left rooms since we looked.
+	rooms := append(without(kept, without(seen.Rooms, was.Rooms)), without(was.Rooms, seen.Rooms)...)
+	if s.Data() == nil {
+		s.SetData(was.Data)
 	}
 	s.id, s.pid, s.recovered = was.ID, was.pid, true
-	s.seat, ok = n.rooms.Return(s.id, s, was.Rooms, after, func(missed []*engineio.Message) {
+	ok = n.rooms.Return(&s.seat, s.id, s, rooms, c.after, func(missed []*engineio.Message) {
 		s.Enqueue(s.welcome())
 		s.client.conn.EnqueueBacklog(missed)
 	})
@@ -161,4 +189,8 @@ func (n *Namespace) resume(ctx context.Context, s *Socket, auth json.RawMessage)
 		n.sessions.add(s)
 	}
 	return ok
+}
+
+func without(rooms, these []string) []string {
+	return slices.DeleteFunc(slices.Clone(rooms), func(r string) bool { return slices.Contains(these, r) })
 }

@@ -254,19 +254,19 @@ func TestDeliver(t *testing.T) {
 func TestVolatileSkipsWhoMustWait(t *testing.T) {
 	t.Parallel()
 	opts := Options{}
-	opts.Engine.MaxQueue = 64 << 20
+	opts.Engine.MaxQueue = 16 << 20
 	p := newParty(t, opts)
 	ann := p.clients["ann"]
-	ann.paused.Lock()
+	ann.pause()
 	big := strings.Repeat("y", 1<<20)
-	for range 30 { // far more than the kernel takes
+	for range 8 { // more than the kernel takes
 		_ = p.n.To("a").Emit("big", big)
 	}
 	_ = p.n.To().Volatile().Emit("x")
 	p.clients["bob"].want(`2["x"]`)
 	p.clients["cid"].want(`2["x"]`)
 	ann.paused.Unlock()
-	for range 30 {
+	for range 8 {
 		ann.want(`2["big","` + big + `"]`)
 	}
 	_ = p.n.To().Volatile().Emit("x")
@@ -284,10 +284,10 @@ func TestSlowClient(t *testing.T) {
 	})
 	c := srv.client(t)
 	<-sockets
-	c.paused.Lock()
+	c.pause()
 	defer c.paused.Unlock()
 	big := strings.Repeat("y", 1<<20)
-	for range 30 {
+	for range 10 {
 		_ = srv.Of("/").Emit("big", big)
 	}
 	j.want(t, "slow client")
@@ -315,5 +315,44 @@ func TestServerWideDisconnect(t *testing.T) {
 	}
 	if n := srv.Engine().Len(); n != 0 {
 		t.Errorf("%d connections open after Drain", n)
+	}
+}
+
+// Sockets are used by others while their clients connect and leave: none of them is half made.
+func TestTargetsWhileClientsConnect(t *testing.T) {
+	t.Parallel()
+	for _, opts := range []Options{{}, recovering} {
+		s := serve(t, opts, nil)
+		n := s.Of("/")
+		stop := make(chan struct{})
+		var user sync.WaitGroup
+		user.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				n.To().Join("r")
+				for _, socket := range n.To().Sockets() {
+					if socket.ID() == "" {
+						t.Error("a socket has no id yet")
+					}
+					_, _ = socket.Rooms(), socket.Data()
+				}
+				n.To("r").Leave("r")
+			}
+		})
+		for range 40 {
+			c := s.dial(t)
+			id := c.enter("/", "")
+			c.drop()
+			if opts.RecoveryWindow > 0 {
+				c, _, _ = s.comeBack(t, id, at(0).String())
+				c.drop()
+			}
+		}
+		close(stop)
+		user.Wait()
 	}
 }

@@ -20,7 +20,7 @@ type Socket struct {
 	client    *client
 	id, pid   string
 	recovered bool
-	seat      *adapter.Seat[*engineio.Message]
+	seat      adapter.Seat[*engineio.Message]
 	connected atomic.Bool
 
 	mu   sync.Mutex
@@ -67,11 +67,17 @@ func (s *Socket) Flush() { s.client.conn.Flush() }
 // Emit sends an event to this client alone. Arguments are encoded as JSON; a json.RawMessage goes as it is and a
 // Binary as an attachment. It is dropped when the client has left.
 func (s *Socket) Emit(event string, args ...any) error {
-	m, err := s.ns.encodeEvent(event, args, packet{})
-	if err == nil && s.Connected() {
-		s.client.conn.Send(m)
+	data, err := encodeArgs(event, args)
+	if err != nil {
+		return err
 	}
-	return err
+	if s.pid != "" && data[len(data)-1] == '"' {
+		// The client would take the text at the end for its offset.
+		s.emitAt(nil, data)
+	} else if s.Connected() {
+		s.client.conn.Send(s.ns.message(packet{kind: typeEvent}, data, nil))
+	}
+	return nil
 }
 
 // EmitAt is Emit with the client's recovery offset as the last argument, so that a client that no broadcast has
@@ -81,11 +87,15 @@ func (s *Socket) EmitAt(join []string, event string, args ...any) error {
 	if err != nil {
 		return err
 	}
-	s.ns.rooms.Join(s.seat, join, func(p adapter.Position) {
+	s.emitAt(join, data)
+	return nil
+}
+
+func (s *Socket) emitAt(join []string, data []byte) {
+	s.ns.rooms.Join(&s.seat, join, func(p adapter.Position) {
 		s.Enqueue(s.ns.message(packet{kind: typeEvent}, data, s.ns.offset(p)))
 	})
 	s.Flush()
-	return nil
 }
 
 // EmitWithAck sends an event and waits for the client's acknowledgement, for as long as ctx lets it. A handler
@@ -105,10 +115,11 @@ func (s *Socket) EmitWithAck(ctx context.Context, event string, args ...any) ([]
 		delete(s.acks, id)
 		s.mu.Unlock()
 	}()
-	m, err := s.ns.encodeEvent(event, args, packet{id: id, hasID: true})
+	data, err := encodeArgs(event, args)
 	if err != nil {
 		return nil, err
 	}
+	m := s.ns.message(packet{kind: typeEvent, id: id, hasID: true}, data, nil)
 	if !s.Connected() {
 		return nil, ErrDisconnected
 	}
@@ -136,13 +147,13 @@ func (s *Socket) acked(p packet) {
 }
 
 // Join puts s into rooms.
-func (s *Socket) Join(rooms ...string) { s.ns.rooms.Join(s.seat, rooms, nil) }
+func (s *Socket) Join(rooms ...string) { s.ns.rooms.Join(&s.seat, rooms, nil) }
 
 // Leave takes s out of rooms.
-func (s *Socket) Leave(rooms ...string) { s.ns.rooms.Leave(s.seat, rooms...) }
+func (s *Socket) Leave(rooms ...string) { s.ns.rooms.Leave(&s.seat, rooms...) }
 
 // Rooms lists the rooms that s has joined.
-func (s *Socket) Rooms() []string { return s.ns.rooms.Of(s.seat) }
+func (s *Socket) Rooms() []string { return s.ns.rooms.Of(&s.seat) }
 
 // To addresses rooms, without s itself. Without rooms it addresses everybody else.
 func (s *Socket) To(rooms ...string) Target { return s.ns.To(rooms...).Except(s.id) }
@@ -150,30 +161,32 @@ func (s *Socket) To(rooms ...string) Target { return s.ns.To(rooms...).Except(s.
 // Disconnect takes the client out of the namespace; clients do not come back from that by themselves. Its
 // connection stays, for other namespaces.
 func (s *Socket) Disconnect() {
-	if s.Connected() {
+	if s.leave(ServerDisconnect) {
 		s.client.conn.Send(encode(packet{kind: typeDisconnect, namespace: s.ns.name}))
-		s.end(ServerDisconnect)
+		s.client.conn.Do(func() { s.ns.gone(s, ServerDisconnect) })
 	}
 }
 
-// end takes s out of everything, once.
+// end is the client's doing; it is called in turn with its other events.
 func (s *Socket) end(why Reason) {
+	if s.leave(why) {
+		s.ns.gone(s, why)
+	}
+}
+
+// leave takes s out of everything. It reports false if that was done before.
+func (s *Socket) leave(why Reason) bool {
 	if !s.connected.CompareAndSwap(true, false) {
-		return
+		return false
 	}
-	rooms := s.ns.rooms.Exit(s.seat)
-	if why == ClientDisconnect || why == ServerDisconnect {
-		s.ns.sessions.remove(s.pid)
-	} else {
-		s.ns.sessions.leave(s, rooms)
-	}
+	s.ns.sessions.leave(s, why != ClientDisconnect && why != ServerDisconnect)
 	s.mu.Lock()
 	for _, answer := range s.acks {
 		close(answer)
 	}
 	s.acks = nil
 	s.mu.Unlock()
-	s.ns.gone(s, why)
+	return true
 }
 
 // welcome is the CONNECT packet.

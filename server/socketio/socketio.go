@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -77,6 +78,7 @@ func New(opts Options) (*Server, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
+	opts.Engine = opts.Engine.WithDefaults()
 	opts.ConnectTimeout = cmp.Or(opts.ConnectTimeout, 45*time.Second)
 	opts.MaxAttachments = cmp.Or(opts.MaxAttachments, 10)
 	if opts.Start == (adapter.Position{}) {
@@ -92,8 +94,12 @@ func New(opts Options) (*Server, error) {
 	return s, nil
 }
 
-// Of returns the namespace of that name and registers it if it is new. Clients cannot make namespaces.
+// Of returns the namespace of that name and registers it if it is new. Names begin with a slash, which may be left
+// out. Clients cannot make namespaces.
 func (s *Server) Of(name string) *Namespace {
+	if !strings.HasPrefix(name, "/") {
+		name = "/" + name
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.namespaces[name]

@@ -110,15 +110,14 @@ func (m *Memory) Append(ctx context.Context, id string, messages ...Message) (bo
 func (m *Memory) Appended(_ context.Context, id string) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.expireLocked(time.Now())
 	_, known := m.ids[id]
 	return known, nil
 }
 
 // freshLocked remembers id, and reports whether it was not known.
 func (m *Memory) freshLocked(id string, now time.Time) bool {
-	for len(m.order) > 0 && now.Sub(m.order[0].at) > m.cfg.Dedupe {
-		m.forgetLocked()
-	}
+	m.expireLocked(now)
 	if _, known := m.ids[id]; known {
 		return false
 	}
@@ -128,6 +127,12 @@ func (m *Memory) freshLocked(id string, now time.Time) bool {
 	m.ids[id] = struct{}{}
 	m.order = append(m.order, seen{id, now})
 	return true
+}
+
+func (m *Memory) expireLocked(now time.Time) {
+	for len(m.order) > 0 && now.Sub(m.order[0].at) > m.cfg.Dedupe {
+		m.forgetLocked()
+	}
 }
 
 func (m *Memory) forgetLocked() {

@@ -106,7 +106,8 @@ func (s *Server) resume(ctx context.Context, sock *socketio.Socket, was socketio
 		if err == nil {
 			rooms = append(rooms, room)
 		} else if !errors.Is(err, auth.ErrDenied) {
-			return nil, err // not known: the client starts anew and asks again, rather than miss events in silence
+			s.accessLog.Do(func() { s.Logger.Warn("access not decided, so not recovered", zap.Error(err)) })
+			return nil, err // the client starts anew and asks again, rather than miss events in silence
 		}
 	}
 	return rooms, nil
@@ -156,6 +157,9 @@ func readID(payload map[string]json.RawMessage, field string, needed bool) (id, 
 	var number json.Number
 	if json.Unmarshal(raw, &id) != nil && json.Unmarshal(raw, &number) == nil {
 		id = number.String()
+		if f, err := number.Float64(); err == nil && math.Abs(f) < 1e21 { // as JavaScript writes it
+			id = strconv.FormatFloat(f, 'f', -1, 64)
+		}
 	}
 	switch {
 	case id == "":

@@ -79,11 +79,12 @@ func (m *metrics) received(channel, eventType string, fresh bool) {
 		m.duplicates.WithLabelValues(channel).Inc()
 		return
 	}
-	c, ok := m.byType[channel][eventType]
-	if !ok {
-		c = m.byType[channel][otherType]
+	if _, ok := m.byType[channel][eventType]; !ok {
+		eventType = otherType
 	}
-	c.Inc()
+	if c, ok := m.byType[channel][eventType]; ok { // a source hands over what it was asked for
+		c.Inc()
+	}
 }
 
 func (m *metrics) ingestError(channel string, err error) {

@@ -52,6 +52,7 @@ type Conn struct {
 	overflow bool          // the queue was full
 	pinged   bool          // a pong is due
 	heard    bool          // something else came since the ping
+	extended bool          // and the wait for the pong was prolonged for that
 }
 
 // ID is the session id, known only to this client: do not show it to others.
@@ -206,14 +207,15 @@ func (c *Conn) closeLocked(why Reason) {
 		c.probe.link.close()
 		c.probe = nil
 	}
-	if why != ForcedClose && why != ShuttingDown {
+	orderly := why == ForcedClose || why == ShuttingDown
+	if !orderly {
 		c.queue, c.queued, c.sent = nil, 0, 0
 	}
 	switch {
-	case c.ws == nil:
+	case c.ws == nil && orderly:
 		c.wakePollLocked() // the poll, or the next one, brings the close packet
 		c.srv.wheel.set(c, lingerTime)
-	case why == TransportClose || why == PingTimeout || why == SlowClient:
+	case c.ws == nil, why == TransportClose || why == PingTimeout || why == SlowClient:
 		c.deadLocked()
 	default:
 		c.srv.wheel.set(c, lingerTime)
@@ -259,15 +261,16 @@ func (c *Conn) timer() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
+	case c.srv.wheel.has(c): // set anew before we came to it
 	case c.closed.Load():
 		c.deadLocked()
 	case !c.pinged:
-		c.pinged, c.heard = true, false
+		c.pinged, c.heard, c.extended = true, false, false
 		c.enqueueLocked(pingMessage)
 		c.flushLocked()
 		c.srv.wheel.set(c, c.srv.opts.PingTimeout)
-	case c.heard: // busy, so alive
-		c.heard = false
+	case c.heard && !c.extended: // it may be busy, as Node thinks too
+		c.extended = true
 		c.srv.wheel.set(c, c.srv.opts.PingTimeout)
 	default:
 		c.closeLocked(PingTimeout)

@@ -28,7 +28,7 @@ func (l *fakeLink) write(p []byte) (int, error) {
 	}
 	l.writes++
 	if l.shutOff {
-		l.test.Error("write after shut")
+		l.test.Error("write after the end")
 	}
 	n := len(p)
 	if l.room >= 0 {
@@ -41,7 +41,11 @@ func (l *fakeLink) write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (l *fakeLink) shut()  { l.shutOff = true }
+func (l *fakeLink) end(p []byte) {
+	_, _ = l.write(p)
+	l.shutOff = true
+}
+
 func (l *fakeLink) close() { l.closed = true }
 
 // input is what the client sent, in one piece.

@@ -144,8 +144,9 @@ func (l *epollLink) write(p []byte) (int, error) {
 	return done, nil
 }
 
-func (l *epollLink) shut() {
+func (l *epollLink) end(p []byte) {
 	if l.state.Load()&linkClosed == 0 {
+		_, _ = l.write(p) // where it does not fit, the peer does without
 		_ = unix.Shutdown(l.fd, unix.SHUT_WR)
 	}
 }

@@ -142,3 +142,40 @@ func TestStalledGoodbyeBlocksNobody(t *testing.T) {
 	<-received
 	<-sent
 }
+
+// A peer that takes nothing does not keep a link that says goodbye and is closed: Run waits for it.
+func TestGoodbyeToStalledPeerIsShort(t *testing.T) {
+	t.Parallel()
+	for name, prepare := range map[string]func(*netLink){
+		"idle":    func(*netLink) {},
+		"writing": func(l *netLink) { _, _ = l.write([]byte("x")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			near, far := net.Pipe() // nobody reads far
+			defer far.Close()
+			c, fake, _ := fakeConn(t, Options{})
+			link := &netLink{t: fake.t, conn: near}
+			c.mu.Lock()
+			fake.t.link = link
+			prepare(link)
+			c.mu.Unlock()
+			gone := make(chan bool)
+			go func() {
+				c.Close()
+				c.mu.Lock()
+				c.deadLocked()
+				c.mu.Unlock()
+				c.srv.work.Wait()
+				close(gone)
+			}()
+			select {
+			case <-gone:
+			case <-time.After(patience):
+				t.Errorf("goroutines are left after %v", patience)
+				far.Close()
+				<-gone
+			}
+		})
+	}
+}

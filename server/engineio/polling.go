@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -37,6 +38,11 @@ func (s *Server) servePolling(w http.ResponseWriter, r *http.Request, c *Conn) {
 func (s *Server) serveGET(w http.ResponseWriter, r *http.Request, c *Conn) {
 	wake := make(chan struct{}, 1)
 	c.mu.Lock()
+	if c.ws != nil { // it came late: the client has upgraded meanwhile
+		c.mu.Unlock()
+		errBadRequest.write(w)
+		return
+	}
 	if c.poll != nil { // two polls at once: no order could be kept
 		c.closeLocked(TransportError)
 		c.mu.Unlock()
@@ -73,7 +79,16 @@ func (s *Server) serveGET(w http.ResponseWriter, r *http.Request, c *Conn) {
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=UTF-8")
 	h.Set("Cache-Control", "no-store")
-	if _, err := w.Write(body); err != nil {
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	// A client that does not read is as gone as one that does not answer pings.
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Now().Add(s.opts.PingInterval + s.opts.PingTimeout))
+	_, err := w.Write(body)
+	if err == nil {
+		err = rc.Flush()
+	}
+	_ = rc.SetWriteDeadline(time.Time{})
+	if err != nil {
 		c.close(TransportError)
 	}
 }
@@ -93,7 +108,11 @@ func (c *Conn) takePayload(body []byte) []byte {
 	}
 	switch {
 	case c.ws == nil && c.closed.Load() && len(c.queue) == 0:
-		body = appendSeparated(body, packet{kind: typeClose})
+		goodbye := packet{kind: typeClose}
+		if c.reason == TransportClose { // it was the client who said so
+			goodbye.kind = typeNoop
+		}
+		body = appendSeparated(body, goodbye)
 		c.deadLocked()
 	case n == 0:
 		body = noopMessage.appendPayload(body)

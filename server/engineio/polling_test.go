@@ -180,3 +180,17 @@ func TestPollOfWebSocket(t *testing.T) {
 	c.sendText("4still here")
 	c.wantText("4still here")
 }
+
+// plainWriter has nothing but what http.ResponseWriter asks for, like those of many a middleware.
+type plainWriter struct{ http.ResponseWriter }
+
+func TestPollThroughMiddleware(t *testing.T) {
+	t.Parallel()
+	h := serve(t, Options{}, echo)
+	h.web.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(plainWriter{w}, r) })
+	p := h.polling()
+	for range 3 {
+		p.wantPost("4x", 200, "ok")
+		p.wantGet(200, "4x")
+	}
+}

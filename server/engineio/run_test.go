@@ -72,15 +72,22 @@ func TestDrain(t *testing.T) {
 		clients[i] = h.websocket()
 	}
 	p.conn.Send(text("last"))
-	h.Drain(t.Context(), patience/100)
-	if got := h.Len(); got != 0 {
-		t.Errorf("Len: got %d, want 0", got)
-	}
+	drained := make(chan bool)
+	go func() {
+		h.Drain(t.Context(), patience/100)
+		close(drained)
+	}()
 	for _, c := range clients {
 		c.wantCloseFrame(0)
 		c.wantClosed(ShuttingDown)
+		c.Close()
 	}
+	p.wantClosed(ShuttingDown)
 	p.wantGet(200, "4last\x1e1")
+	<-drained
+	if got := h.Len(); got != 0 {
+		t.Errorf("Len: got %d, want 0", got)
+	}
 	if got := h.do("GET", "EIO=4&transport=polling", "", nil); got.status != 503 {
 		t.Errorf("handshake: got %d, want 503", got.status)
 	}
@@ -101,7 +108,7 @@ func TestDrainIsSpread(t *testing.T) {
 	})
 	cancel()
 	<-drained
-	if got := h.Len(); got != len(clients) {
-		t.Errorf("Len: got %d, want %d: their turn was to come later", got, len(clients))
+	if got := h.Len(); got < len(clients)-1 {
+		t.Errorf("Len: got %d, want %d at least: their turn was to come later", got, len(clients)-1)
 	}
 }

@@ -98,24 +98,36 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // Drain closes all connections, spread evenly over the given time so that their clients do not come back to the
-// other replicas all at once, and refuses new ones from now on. It returns when all are closed or ctx ends.
+// other replicas all at once, and refuses new ones from now on. It returns when the last bytes have gone out, at most
+// a few seconds later, or ctx ends.
 func (s *Server) Drain(ctx context.Context, over time.Duration) {
 	s.running.Store(false)
 	conns := s.list()
 	rand.Shuffle(len(conns), func(i, j int) { conns[i], conns[j] = conns[j], conns[i] })
 	const steps = 100
+	upTo := func(step int) int { return (len(conns)*step + steps - 1) / steps }
 	for i := range steps {
-		for _, c := range conns[len(conns)*i/steps : len(conns)*(i+1)/steps] {
+		for _, c := range conns[upTo(i):upTo(i+1)] {
 			c.close(ShuttingDown)
 		}
-		if len(conns) == 0 || s.Len() == 0 {
+		if upTo(i+1) == len(conns) || !pause(ctx, over/steps) {
+			break
+		}
+	}
+	for end := time.Now().Add(lingerTime); len(s.list()) > 0 && time.Now().Before(end); {
+		if !pause(ctx, 10*time.Millisecond) {
 			return
 		}
-		select {
-		case <-time.After(over / steps):
-		case <-ctx.Done():
-			return
-		}
+	}
+}
+
+// pause reports whether it lasted for d.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -224,7 +236,7 @@ func (s *Server) verify(r *http.Request, q url.Values, sid string, upgrade bool)
 		switch {
 		case c == nil, c.closed.Load() && (c.Transport() == WebSocket || r.Method != http.MethodGet):
 			return nil, errUnknownSID // a closed one can only be asked for its last packets
-		case !upgrade && c.Transport() != transport, q.Get("EIO") != Protocol, upgrade && transport != WebSocket:
+		case !upgrade && c.Transport() != Polling, q.Get("EIO") != Protocol, upgrade != (transport == WebSocket):
 			return nil, errBadRequest
 		}
 		return c, nil

@@ -22,7 +22,13 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request, c *Conn)
 	}}
 	up := ws.HTTPUpgrader{Timeout: handshakeWrite}
 	if s.opts.Deflate {
-		up.Negotiate = func(o httphead.Option) (httphead.Option, error) { return deflate.Negotiate(o) }
+		up.Negotiate = func(o httphead.Option) (httphead.Option, error) {
+			accepted, err := deflate.Negotiate(o)
+			if err != nil { // an offer that we do not understand is declined (RFC 7692 section 5.1)
+				return httphead.Option{}, nil
+			}
+			return accepted, nil
+		}
 	}
 	nc, rw, _, err := up.Upgrade(r, w)
 	if err != nil {

@@ -2,6 +2,8 @@ package engineio
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
@@ -26,6 +28,12 @@ func (p *pollClient) connect() *wsClient {
 	c := p.h.connect(strings.Replace(p.query, Polling, WebSocket, 1))
 	c.recorder = p.recorder
 	return c
+}
+
+func (p *pollClient) notUpgrading() bool {
+	p.conn.mu.Lock()
+	defer p.conn.mu.Unlock()
+	return p.conn.probe == nil
 }
 
 func TestUpgrade(t *testing.T) {
@@ -151,6 +159,44 @@ func TestPollLateForUpgrade(t *testing.T) {
 	}
 }
 
+// Nor may one that waited, and whose client let go of it when it had upgraded.
+func TestPollBreaksAfterUpgrade(t *testing.T) {
+	t.Parallel()
+	for name, upgraded := range map[string]func(c *Conn, cancel func()){
+		"cancelled":  func(_ *Conn, cancel func()) { cancel() },
+		"unwritable": func(c *Conn, _ func()) { c.wakePollLocked() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, l, r := fakeConn(t, Options{})
+			c.ws = nil // it polls, to begin with
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			served := make(chan bool)
+			go func() {
+				c.srv.serveGET(unwritable{}, httptest.NewRequestWithContext(ctx, "GET", "/", nil), c)
+				close(served)
+			}()
+			r.polled()
+			c.mu.Lock()
+			c.ws = l.t
+			upgraded(c, cancel)
+			c.mu.Unlock()
+			<-served
+			if c.closed.Load() {
+				t.Errorf("closed with reason %q, want it open", c.reason)
+			}
+		})
+	}
+}
+
+// unwritable is the answer to a client that is gone.
+type unwritable struct{}
+
+func (unwritable) Header() http.Header       { return http.Header{} }
+func (unwritable) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+func (unwritable) WriteHeader(int)           {}
+
 func TestAbandonedUpgrade(t *testing.T) {
 	soon := Options{UpgradeTimeout: 500 * time.Millisecond}
 	for _, test := range []struct {
@@ -182,11 +228,7 @@ func TestAbandonedUpgrade(t *testing.T) {
 			eachLink(t, func(t *testing.T, serve serveFunc) {
 				p := serve(t, test.opts, echo).polling()
 				test.abandon(p)
-				eventually(t, "the upgrade is given up", func() bool {
-					p.conn.mu.Lock()
-					defer p.conn.mu.Unlock()
-					return p.conn.probe == nil
-				})
+				eventually(t, "the upgrade is given up", p.notUpgrading)
 				p.wantPost("4still polling", 200, "ok")
 				p.wantGet(200, "4still polling")
 				if test.opts.UpgradeTimeout == 0 {

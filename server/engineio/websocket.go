@@ -21,9 +21,9 @@ type link interface {
 	start(early []byte)
 	// write takes what can go out now. Where that is not all of p, writable will be called.
 	write(p []byte) (int, error)
-	// shut ends sending after what was written; reading goes on.
-	shut()
-	// close ends both. It may be called again.
+	// end writes p, if there is any, as the last and ends sending; reading goes on.
+	end(p []byte)
+	// close ends both, and drops what was not written yet but for the last. It may be called again.
 	close()
 }
 
@@ -101,8 +101,10 @@ func (t *websocket) goodbyeLocked(frame []byte) {
 		return
 	}
 	t.said = true
-	_, _ = t.link.write(frame) // it matters no more whether the peer gets it
-	t.link.shut()
+	if t.conn.ws == t && t.conn.sent > 0 {
+		frame = nil // half a message is out: a frame now would be taken for the rest of it
+	}
+	t.link.end(frame)
 }
 
 // writable is the link's word that it takes bytes again.
@@ -269,8 +271,12 @@ func (t *websocket) frame(h ws.Header, payload []byte) bool {
 	}
 	if compressed {
 		var err error
-		if payload, err = inflate(payload, t.conn.srv.opts.MaxPayload); err != nil {
+		switch payload, err = inflate(payload, t.conn.srv.opts.MaxPayload); {
+		case errors.Is(err, errInflated):
 			t.fail(ws.StatusMessageTooBig, TransportError)
+			return false
+		case err != nil:
+			t.fail(ws.StatusInvalidFramePayloadData, TransportError)
 			return false
 		}
 	}
@@ -310,9 +316,10 @@ func (t *websocket) current() bool {
 // peerClosed answers a close frame and ends the connection.
 func (t *websocket) peerClosed(body []byte) {
 	code := ws.StatusNormalClosure
-	if len(body) >= 2 {
-		code, _ = ws.ParseCloseFrameData(body)
-		if ws.CheckCloseFrameData(ws.ParseCloseFrameDataUnsafe(body)) != nil {
+	if len(body) > 0 {
+		var reason string
+		code, reason = ws.ParseCloseFrameData(body)
+		if len(body) == 1 || ws.CheckCloseFrameData(code, reason) != nil {
 			code = ws.StatusProtocolError
 		}
 	}

@@ -49,6 +49,13 @@ func (w *wheel) remove(c *Conn) {
 	w.unlinkLocked(c)
 }
 
+// has reports whether c's timer runs.
+func (w *wheel) has(c *Conn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return c.timed.due != 0
+}
+
 func (w *wheel) unlinkLocked(c *Conn) {
 	t := &c.timed
 	if t.due == 0 {

@@ -64,33 +64,28 @@ func (n *Namespace) Deliver(entries []adapter.Entry) {
 	defer n.emit.Unlock()
 	// Enough at a time for merged writes, and much less than may wait for a client before it counts as slow.
 	most := min(256<<10, n.srv.opts.Engine.MaxQueue/2)
-	for len(entries) > 0 {
-		size, some := 0, 0
-		for some < len(entries) && (some == 0 || size < most) {
-			size += len(entries[some].Payload)
-			some++
+	var batch []adapter.Broadcast[*engineio.Message]
+	size := 0
+	for _, e := range entries {
+		frame := n.entry(e)
+		if size += frame.Len(); size > most && len(batch) > 0 {
+			n.rooms.Apply(batch)
+			batch, size = batch[:0], frame.Len()
 		}
-		n.deliver(entries[:some])
-		entries = entries[some:]
-	}
-}
-
-func (n *Namespace) deliver(entries []adapter.Entry) {
-	batch := make([]adapter.Broadcast[*engineio.Message], len(entries))
-	for i, e := range entries {
-		name, _ := json.Marshal(e.Event) // a string always encodes
-		head := appendPacket(make([]byte, 0, 64), packet{kind: typeEvent, namespace: n.name})
-		head = append(append(head, '['), name...)
-		if len(e.Payload) > 0 {
-			head = append(head, ',')
-		}
-		batch[i] = adapter.Broadcast[*engineio.Message]{
-			Position: e.Position,
-			Rooms:    e.Rooms,
-			Frame:    engineio.NewMessage(head, e.Payload, n.offset(e.Position), closing),
-		}
+		batch = append(batch, adapter.Broadcast[*engineio.Message]{Position: e.Position, Rooms: e.Rooms, Frame: frame})
 	}
 	n.rooms.Apply(batch)
+}
+
+// entry encodes an entry of the log. Its payload is JSON from elsewhere: nothing in it is taken for a Binary.
+func (n *Namespace) entry(e adapter.Entry) *engineio.Message {
+	name, _ := json.Marshal(e.Event) // a string always encodes
+	head := appendPacket(make([]byte, 0, 64), packet{kind: typeEvent, namespace: n.name})
+	head = append(append(head, '['), name...)
+	if len(e.Payload) > 0 {
+		head = append(head, ',')
+	}
+	return engineio.NewMessage(head, e.Payload, n.offset(e.Position), closing)
 }
 
 // Sockets lists the sockets addressed.

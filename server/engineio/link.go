@@ -57,8 +57,8 @@ func (l *netLink) write(p []byte) (int, error) {
 // send writes p in the background, and then what has come up meanwhile.
 func (l *netLink) send(p []byte) {
 	l.writing = true
+	_ = l.conn.SetWriteDeadline(time.Now().Add(stalledWrite)) // hurry may shorten it
 	l.t.conn.srv.spawn(func() {
-		_ = l.conn.SetWriteDeadline(time.Now().Add(stalledWrite))
 		_, err := l.conn.Write(p)
 		l.sent()
 		if err != nil {

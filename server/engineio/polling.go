@@ -66,10 +66,7 @@ func (s *Server) serveGET(w http.ResponseWriter, r *http.Request, c *Conn) {
 	case <-wake:
 	case <-noop:
 	case <-r.Context().Done():
-		c.mu.Lock()
-		c.poll = nil
-		c.closeLocked(TransportError)
-		c.mu.Unlock()
+		c.pollBroke(wake)
 		return
 	}
 
@@ -85,11 +82,25 @@ func (s *Server) serveGET(w http.ResponseWriter, r *http.Request, c *Conn) {
 	_ = rc.SetWriteDeadline(time.Now().Add(s.opts.PingInterval + s.opts.PingTimeout))
 	_, err := w.Write(body)
 	if err == nil {
-		err = rc.Flush()
+		if err = rc.Flush(); errors.Is(err, http.ErrNotSupported) {
+			err = nil // something around us buffers, and flushes when we return
+		}
 	}
 	_ = rc.SetWriteDeadline(time.Time{})
 	if err != nil {
-		c.close(TransportError)
+		c.pollBroke(nil)
+	}
+}
+
+// pollBroke ends the connection, unless it has upgraded and its last poll does not matter any more.
+func (c *Conn) pollBroke(wake chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.poll == wake {
+		c.poll = nil
+	}
+	if c.ws == nil {
+		c.closeLocked(TransportError)
 	}
 }
 

@@ -3,6 +3,7 @@ package engineio
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -187,7 +188,10 @@ type plainWriter struct{ http.ResponseWriter }
 func TestPollThroughMiddleware(t *testing.T) {
 	t.Parallel()
 	h := serve(t, Options{}, echo)
-	h.web.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(plainWriter{w}, r) })
+	h.web = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(plainWriter{w}, r)
+	}))
+	t.Cleanup(h.web.Close)
 	p := h.polling()
 	for range 3 {
 		p.wantPost("4x", 200, "ok")

@@ -182,7 +182,7 @@ func TestEveryEventThatEndsWithTextHasAnOffset(t *testing.T) {
 		"Socket.Emit":   func() error { return socket.Emit("x", "text") },
 		"Socket.EmitAt": func() error { return socket.EmitAt(nil, "x", "text") },
 		"volatile":      func() error { return s.Of("/").To().Volatile().Emit("x", "text") },
-		"binary":        func() error { return socket.EmitAt(nil, "x", "text") },
+		"raw":           func() error { return socket.Emit("x", rawJSON(`"text"`)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := emit(); err != nil {
@@ -193,6 +193,14 @@ func TestEveryEventThatEndsWithTextHasAnOffset(t *testing.T) {
 			}
 		})
 	}
+	if err := socket.Emit("x", rawJSON("\"text\"\n")); err != nil { // json.Encoder ends like this
+		t.Fatal(err)
+	}
+	if got := lastOffset(t, c.next()); got != at(1) {
+		t.Errorf("got offset %v, want %v", got, at(1))
+	}
+	_ = socket.Emit("x") // the name is an argument too, and the last
+	c.want(`2["x","` + at(1).String() + `"]`)
 	got := ask(context.Background(), socket, "q", "text")
 	c.want(`20["q","text"]`)
 	c.send(`30["answer"]`)

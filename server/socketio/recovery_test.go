@@ -273,14 +273,18 @@ func TestOnResume(t *testing.T) {
 	}
 }
 
-// What does not fit the window any more is a gap, and a gap is never silent.
+// What does not fit the window any more is a gap, and a gap is never silent: the client comes back as a new one, and
+// nothing of its session is left over in it.
 func TestRecoveryBytesRunOut(t *testing.T) {
 	t.Parallel()
 	opts := recovering
 	opts.RecoveryBytes = 200
-	s := serve(t, opts, nil)
+	sockets := make(chan *Socket, 2)
+	s := serve(t, opts, func(s *Server) { joiner(s); asker(sockets)(s) })
 	c := s.dial(t)
 	id := c.enter("/", "")
+	c.join("a", 0)
+	<-sockets
 	c.drop()
 	s.away(t, id)
 	for n := 1; n <= 20; n++ {
@@ -288,6 +292,9 @@ func TestRecoveryBytesRunOut(t *testing.T) {
 	}
 	if _, _, ok := s.comeBack(t, id, at(1).String()); ok {
 		t.Error("recovered, though broadcasts since then are forgotten")
+	}
+	if is := <-sockets; is.Recovered() || is.Data() != nil || len(is.Rooms()) > 0 {
+		t.Errorf("the new socket: recovered %v, data %v, rooms %v, want none of it", is.Recovered(), is.Data(), is.Rooms())
 	}
 }
 

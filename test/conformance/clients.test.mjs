@@ -86,8 +86,11 @@ everywhere('an ack that never comes times out', async (connect) => {
 
 everywhere('volatile', async (connect) => {
   const client = await connect({ transports: ['websocket'] });
-  client.socket.volatile.emit('volatile', { n: 1 });
-  assert.deepEqual(await client.received('said', 1), [{ n: 1 }]);
+  await until(() => { // a client drops one too while its transport is busy
+    client.socket.volatile.emit('volatile', { n: 1 });
+    return client.got('said').length > 0;
+  }, 'a volatile event');
+  assert.deepEqual(client.got('said')[0], { n: 1 });
 });
 
 everywhere('namespaces over one connection', async (connect, { t }) => {

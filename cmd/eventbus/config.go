@@ -71,7 +71,7 @@ func (c *config) flags(fs *flag.FlagSet) {
 	fs.DurationVar(&s.RecoveryWindow, "recovery-window", 2*time.Minute, "how long a client may be away and get everything it missed; negative turns recovery off")
 	fs.IntVar(&s.RecoveryBytes, "recovery-bytes", 256<<20, "bytes of events kept for that; over it the oldest go")
 	fs.IntVar(&c.server.MaxEvent, "max-event-size", 1<<20, "bytes of the largest event taken from Redis")
-	fs.IntVar(&c.server.MaxSubscriptions, "max-subscriptions", 1000, "rooms that one socket may be in")
+	fs.IntVar(&c.server.MaxSubscriptions, "max-subscriptions", 1000, "photos and users that one socket may subscribe to")
 	fs.DurationVar(&c.server.Drain, "drain-timeout", 20*time.Second, "time over which connections are closed at the end")
 }
 
@@ -98,6 +98,7 @@ func (c *config) check() error {
 		errs = append(errs, errors.New("redis-url (REDIS_URL) or redis-host (REDIS_HOST): none is set; name your Redis, or try --dev"))
 	}
 	c.jwt.Secret = []byte(c.jwtSecret)
+	c.redis.MaxMessage = c.server.MaxEvent
 	switch {
 	case c.jwtSecret == "" && c.jwt.KeyFile == "" && c.jwt.JWKSURL == "":
 		errs = append(errs, errors.New("jwt-secret (JWT_SECRET), jwt-key-file or jwt-jwks-url: none is set; tokens could not be verified"))

@@ -131,6 +131,29 @@ func TestMemoryDedupe(t *testing.T) {
 	})
 }
 
+func TestMemoryAppended(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory(MemoryConfig{Dedupe: time.Hour})
+		add(t, m, "a", "e")
+		for _, step := range []struct {
+			id    string
+			after time.Duration
+			want  bool
+		}{
+			{"a", 0, true},
+			{"b", 0, false},
+			{"a", time.Hour, true},
+			{"a", time.Second, false}, // as Append would say
+		} {
+			time.Sleep(step.after)
+			if got, err := m.Appended(t.Context(), step.id); got != step.want || err != nil {
+				t.Errorf("Appended %q after another %s is %v, %v, want %v", step.id, step.after, got, err, step.want)
+			}
+		}
+	})
+}
+
 func TestMemoryStartStays(t *testing.T) {
 	t.Parallel()
 	m := NewMemory(MemoryConfig{})

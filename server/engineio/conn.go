@@ -204,6 +204,7 @@ func (c *Conn) closeLocked(why Reason) {
 	c.closed.Store(true)
 	c.srv.closing(c, why)
 	if c.probe != nil {
+		c.probe.timeout.Stop()
 		c.probe.link.close()
 		c.probe = nil
 	}

@@ -161,6 +161,7 @@ func (s *Server) servePOST(w http.ResponseWriter, r *http.Request, c *Conn) {
 		return
 	} else if err != nil {
 		c.close(TransportError)
+		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
 	c.payload(body)
@@ -172,7 +173,9 @@ func (s *Server) servePOST(w http.ResponseWriter, r *http.Request, c *Conn) {
 
 // payload handles the packets of one POST.
 func (c *Conn) payload(body []byte) {
+	defer c.settle()
 	c.reading.Lock()
+	defer c.reading.Unlock()
 	err := eachPacket(body, func(p packet) bool {
 		c.mu.Lock()
 		c.heard = true
@@ -186,6 +189,4 @@ func (c *Conn) payload(body []byte) {
 	if err != nil {
 		c.close(ParseError)
 	}
-	c.reading.Unlock()
-	c.settle()
 }

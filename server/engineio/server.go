@@ -53,7 +53,7 @@ func New(opts Options, accept func(*Conn) Handler) (*Server, error) {
 }
 
 // Run serves heartbeats and reads websockets until ctx ends. Then it closes what is still connected and waits for
-// every goroutine of the server's. Requests before and after it are answered 503.
+// every goroutine of the server's. Requests before and after it are answered 503. It can be run once.
 func (s *Server) Run(ctx context.Context) error {
 	if err := s.poller.open(); err != nil {
 		return err

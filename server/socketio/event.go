@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -82,7 +83,7 @@ func appendArgs(data []byte, args []any) ([]byte, error) {
 				return nil, fmt.Errorf("argument %d: %w", i+1, err)
 			}
 		}
-		data = append(data, raw...)
+		data = append(data, bytes.TrimSpace(raw)...) // what it ends with counts, see Socket.Emit
 	}
 	return data, nil
 }

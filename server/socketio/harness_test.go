@@ -59,6 +59,7 @@ type raw struct {
 	conn net.Conn
 	in   chan string   // Socket.IO packets; attachments as "binary:" and what is in them
 	gone chan struct{} // nothing comes any more
+	done chan struct{} // nobody asks for more
 
 	mu     sync.Mutex // of writing
 	paused sync.Mutex // held while it is not to read
@@ -83,10 +84,11 @@ func (s *testServer) dial(t testing.TB) *raw {
 	if early == nil {
 		early = bufio.NewReader(conn)
 	}
-	c := &raw{t: t, conn: conn, in: make(chan string, 4096), gone: make(chan struct{})}
+	c := &raw{t: t, conn: conn, in: make(chan string, 4096), gone: make(chan struct{}), done: make(chan struct{})}
 	opened := make(chan struct{})
 	go c.read(early, opened)
 	t.Cleanup(func() {
+		close(c.done)
 		c.drop()
 		<-c.gone
 	})
@@ -107,7 +109,7 @@ func (c *raw) read(from *bufio.Reader, opened chan struct{}) {
 		}
 		switch f.Header.OpCode {
 		case ws.OpBinary:
-			c.in <- "binary:" + string(f.Payload)
+			c.take("binary:" + string(f.Payload))
 		case ws.OpClose:
 			c.frame(f)
 			c.conn.Close()
@@ -119,9 +121,16 @@ func (c *raw) read(from *bufio.Reader, opened chan struct{}) {
 			case '2':
 				c.frame(ws.NewTextFrame([]byte("3")))
 			case '4':
-				c.in <- string(f.Payload[1:])
+				c.take(string(f.Payload[1:]))
 			}
 		}
+	}
+}
+
+func (c *raw) take(packet string) {
+	select {
+	case c.in <- packet:
+	case <-c.done:
 	}
 }
 

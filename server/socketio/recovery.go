@@ -57,14 +57,16 @@ func newID() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// add makes s, which has its seat, known to those who come for it.
-func (t *sessions) add(s *Socket) {
-	if s.pid == "" {
-		return
-	}
+// seat calls take, which gives s its seat or reports false, and makes s known to those who come for it. The lock is
+// held over both: before its client can know, everybody does.
+func (t *sessions) seat(s *Socket, take func() bool) bool {
 	t.mu.Lock()
-	t.live[s.pid] = s
-	t.mu.Unlock()
+	defer t.mu.Unlock()
+	ok := take()
+	if ok && s.pid != "" {
+		t.live[s.pid] = s
+	}
+	return ok
 }
 
 // leave takes s out of its rooms, and keeps what it had if it may return for it and nobody has taken it over. The
@@ -149,8 +151,10 @@ func (n *Namespace) enter(s *Socket) {
 	if n.srv.opts.RecoveryWindow > 0 {
 		s.pid = newID()
 	}
-	n.rooms.Enter(&s.seat, s.id, s, func(adapter.Position) { s.Enqueue(s.welcome()) })
-	n.sessions.add(s)
+	n.sessions.seat(s, func() bool {
+		n.rooms.Enter(&s.seat, s.id, s, func(adapter.Position) { s.Enqueue(s.welcome()) })
+		return true
+	})
 }
 
 // resume connects s as the socket that its client had before, if auth asks for it and all is there still. Only who
@@ -177,16 +181,15 @@ func (n *Namespace) resume(ctx context.Context, s *Socket, auth json.RawMessage)
 	}
 	// It may have been connected until now, and have joined and left rooms since we looked.
 	rooms := append(without(kept, without(seen.Rooms, was.Rooms)), without(was.Rooms, seen.Rooms)...)
-	if s.Data() == nil {
-		s.SetData(was.Data)
-	}
 	s.id, s.pid, s.recovered = was.ID, was.pid, true
-	ok = n.rooms.Return(&s.seat, s.id, s, rooms, c.after, func(missed []*engineio.Message) {
-		s.Enqueue(s.welcome())
-		s.client.conn.EnqueueBacklog(missed)
+	ok = n.sessions.seat(s, func() bool {
+		return n.rooms.Return(&s.seat, s.id, s, rooms, c.after, func(missed []*engineio.Message) {
+			s.Enqueue(s.welcome())
+			s.client.conn.EnqueueBacklog(missed)
+		})
 	})
-	if ok {
-		n.sessions.add(s)
+	if ok && s.Data() == nil {
+		s.SetData(was.Data)
 	}
 	return ok
 }

@@ -21,7 +21,7 @@ func TestSessionsExpire(t *testing.T) {
 		leave := func(pid string) {
 			s := &Socket{ns: n, id: "id of " + pid, pid: pid}
 			n.rooms.Enter(&s.seat, s.id, s, func(adapter.Position) {})
-			n.sessions.add(s)
+			n.sessions.live[pid] = s
 			s.connected.Store(true)
 			s.end("transport close")
 		}

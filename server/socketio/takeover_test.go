@@ -3,8 +3,10 @@ package socketio
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -159,6 +161,57 @@ func TestTakeoverStorm(t *testing.T) {
 	}
 }
 
+// Whoever has a pid but may not resume with it does the owner no harm.
+func TestRefusedTakeover(t *testing.T) {
+	t.Parallel()
+	s := serve(t, recovering, func(s *Server) {
+		joiner(s)
+		s.Of("/").OnResume(func(context.Context, *Socket, Session) ([]string, error) { return nil, errors.New("no") })
+	})
+	owner := s.dial(t)
+	id := owner.enter("/", "")
+	owner.join("a", 0)
+	thief, _, ok := s.comeBack(t, id, at(0).String())
+	if ok {
+		t.Fatal("recovered, though OnResume refused")
+	}
+	s.log(1, "a")
+	owner.want(logged(1))
+	thief.wantNothing()
+}
+
+// The old connection may live on while OnResume thinks: the rooms it joins and leaves meanwhile are joined and left.
+func TestTakeoverWhileTheOldSocketGoesOn(t *testing.T) {
+	t.Parallel()
+	asked, answer := make(chan struct{}), make(chan []string)
+	sockets := make(chan *Socket, 2)
+	s := serve(t, recovering, func(s *Server) {
+		joiner(s)
+		asker(sockets)(s)
+		s.Of("/").OnResume(func(context.Context, *Socket, Session) ([]string, error) {
+			close(asked)
+			return <-answer, nil
+		})
+	})
+	old := s.dial(t)
+	id := old.enter("/", "")
+	was := <-sockets
+	old.join("keep left refused", 0)
+	c := s.dial(t)
+	c.send("0" + auth(id.PID, at(0).String()))
+	wait(t, "OnResume", asked)
+	was.Join("joined")
+	was.Leave("left")
+	s.log(1, "joined")
+	old.want(logged(1))
+	answer <- []string{"keep", "left"}
+	c.want(fmt.Sprintf(`0{"sid":"%s","pid":"%s"}`, id.SID, id.PID), logged(1))
+	if is := <-sockets; !slices.Equal(sortedCopy(is.Rooms()), []string{"joined", "keep"}) {
+		t.Errorf("recovered into %v, want joined and keep", is.Rooms())
+	}
+	old.wantClosed()
+}
+
 // A handler of the old connection may still run: the new one does not wait for it.
 func TestTakeoverFromABlockedHandler(t *testing.T) {
 	t.Parallel()
@@ -189,5 +242,31 @@ func TestTakeoverFromABlockedHandler(t *testing.T) {
 	c.drop() // and its session is its own still
 	if _, _, ok := s.comeBack(t, id, at(0).String()); !ok {
 		t.Error("not recovered: the end of the old socket took the session of the new one along")
+	}
+}
+
+// A broadcast may bring a client its CONNECT before the server is through with connecting it. What the client then
+// knows, its pid, must be good already: it could come back with it at once.
+func TestSessionIsKnownBeforeItsClientHearsOfIt(t *testing.T) {
+	t.Parallel()
+	connecting := make(chan struct{}, 1)
+	s := serve(t, recovering, func(s *Server) {
+		s.Of("/").Use(func(context.Context, *Socket, json.RawMessage) error { connecting <- struct{}{}; return nil })
+	})
+	n := s.Of("/")
+	c := s.dial(t)
+	n.sessions.mu.Lock() // no session can be noted
+	c.send("0")
+	<-connecting
+	for range 2000 {
+		_ = n.To().Volatile().Emit("x") // sends what waits for the clients that are in
+		if len(c.in) > 0 {
+			n.sessions.mu.Unlock()
+			t.Fatalf("got %s, and the server does not know the session yet", c.next())
+		}
+	}
+	n.sessions.mu.Unlock()
+	if got := c.next(); !strings.HasPrefix(got, `0{"sid":`) {
+		t.Errorf("CONNECT is answered with %s", got)
 	}
 }

@@ -127,11 +127,6 @@ export const differences = {
       ['binary: +1', 'binary: 1.0', 'binary: 1e0', 'binary: 0x1', 'binary: a space', 'binary: placeholder 0e0']
         .map((name) => [name, [`61-1[${HOLE}]`, 'binary 0102']])))),
   ...each(['binary: placeholder 0.5'], closes('there is no half an attachment')),
-  'after CONNECT: binary: one attachment too many': {
-    why: 'the packet before was complete, so it is handled',
-    node: [...CONNECTED, 'closed 1005'],
-    go: [...CONNECTED, `61-1[${HOLE}]`, 'binary 0102', 'closed 1005'],
-  },
   'CONNECT to a namespace of 100,000 letters': {
     why: 'a name has 1,024 bytes at most',
     node: [`4/${'x'.repeat(100_000)},{"message":"Invalid namespace"}`, 'open'],

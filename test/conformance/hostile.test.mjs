@@ -134,7 +134,6 @@ const PACKETS = {
   'binary: placeholder that is not true': ['51-1["echo",{"_placeholder":1,"num":9}]', BYTES],
   'binary: placeholder used twice': [`51-1["parcel",{"file":${HOLE},"parts":[${HOLE}],"n":1}]`, BYTES],
   'binary: attachment not used': ['51-1["echo",1]', BYTES],
-  'binary: one attachment too many': [`51-1["binary",${HOLE}]`, BYTES, BYTES],
   'binary: attachment out of the blue': [BYTES],
   'binary: empty attachment out of the blue': [Buffer.alloc(0)],
   'binary: text while one is due': ['52-["echo"]', BYTES, '2["echo"]'],

@@ -263,9 +263,11 @@ func (s *Server) unsubscribe(field, prefix string) socketio.Handler {
 }
 
 func heartbeat(_ context.Context, sock *socketio.Socket, e *socketio.Event) {
-	now := strconv.AppendInt([]byte(`{"timestamp":`), time.Now().UnixMilli(), 10)
-	_ = sock.Emit("heartbeat", json.RawMessage(append(now, '}')))
-	_ = e.Ack(json.RawMessage(append(append([]byte(`{"ok":true,`), now[1:]...), '}')))
+	now := strconv.AppendInt(make([]byte, 0, 32), time.Now().UnixMilli(), 10)
+	_ = sock.Emit("heartbeat", json.RawMessage(`{"timestamp":`+string(now)+`}`))
+	if e.WantsAck() {
+		_ = e.Ack(json.RawMessage(`{"ok":true,"timestamp":` + string(now) + `}`))
+	}
 }
 
 type roomAnswer struct {

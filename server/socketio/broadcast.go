@@ -1,7 +1,6 @@
 package socketio
 
 import (
-	"encoding/json"
 	"time"
 
 	"github.com/photo-management/event-bus/adapter"
@@ -79,9 +78,8 @@ func (n *Namespace) Deliver(entries []adapter.Entry) {
 
 // entry encodes an entry of the log. Its payload is JSON from elsewhere: nothing in it is taken for a Binary.
 func (n *Namespace) entry(e adapter.Entry) *engineio.Message {
-	name, _ := json.Marshal(e.Event) // a string always encodes
 	head := appendPacket(make([]byte, 0, 64), packet{kind: typeEvent, namespace: n.name})
-	head = append(append(head, '['), name...)
+	head = appendName(append(head, '['), e.Event)
 	if len(e.Payload) > 0 {
 		head = append(head, ',')
 	}

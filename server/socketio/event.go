@@ -64,11 +64,19 @@ func encodeArgs(event string, args []any) ([]byte, error) {
 	if slices.Contains(reservedEvents, event) {
 		return nil, fmt.Errorf("event %q: the name is reserved", event) // clients close on it
 	}
-	name, err := json.Marshal(event)
-	if err != nil {
-		return nil, err
+	data := make([]byte, 0, len(event)+128)
+	return appendArgs(appendName(append(data, '['), event), args)
+}
+
+// appendName appends a name as a JSON string: mostly as it is, which is quick to see.
+func appendName(dst []byte, name string) []byte {
+	for i := range len(name) {
+		if c := name[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, _ := json.Marshal(name) // a string always encodes
+			return append(dst, quoted...)
+		}
 	}
-	return appendArgs(append([]byte{'['}, name...), args)
+	return append(append(append(dst, '"'), name...), '"')
 }
 
 func appendArgs(data []byte, args []any) ([]byte, error) {

@@ -81,7 +81,8 @@ func (n *Namespace) OnResume(fn func(ctx context.Context, s *Socket, was Session
 	n.resumed = fn
 }
 
-// OnDisconnect is called once for every socket that was connected, as the last.
+// OnDisconnect is called once for every socket that was connected, as the last. Where a client came back before its
+// old connection was known to be dead, that may be after OnConnect of the new socket, which has the same id.
 func (n *Namespace) OnDisconnect(fn func(*Socket, Reason)) { n.gone = fn }
 
 // On handles the events of that name. There is one handler for a name.

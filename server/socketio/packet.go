@@ -34,6 +34,7 @@ type packet struct {
 	hasID       bool
 	attachments int
 	data        []byte // JSON, or nil
+	name        string // of an event that was parsed
 }
 
 const maxAckID = 1<<53 - 1 // what JavaScript counts to
@@ -100,6 +101,7 @@ func (p *packet) valid() bool {
 		return p.data != nil && (p.data[0] == '{' || p.data[0] == '"')
 	case typeEvent:
 		name, ok := eventName(p.data)
+		p.name = name
 		return ok && !slices.Contains(reservedEvents, name)
 	default:
 		return p.data != nil && p.data[0] == '[' && (p.hasID || p.kind != typeAck)

@@ -182,14 +182,18 @@ func (n *Namespace) resume(ctx context.Context, s *Socket, auth json.RawMessage)
 	// It may have been connected until now, and have joined and left rooms since we looked.
 	rooms := append(without(kept, without(seen.Rooms, was.Rooms)), without(was.Rooms, seen.Rooms)...)
 	s.id, s.pid, s.recovered = was.ID, was.pid, true
+	own := s.Data()
 	ok = n.sessions.seat(s, func() bool {
+		if own == nil {
+			s.SetData(was.Data) // before the next one can take the session over
+		}
 		return n.rooms.Return(&s.seat, s.id, s, rooms, c.after, func(missed []*engineio.Message) {
 			s.Enqueue(s.welcome())
 			s.client.conn.EnqueueBacklog(missed)
 		})
 	})
-	if ok && s.Data() == nil {
-		s.SetData(was.Data)
+	if !ok {
+		s.SetData(own)
 	}
 	return ok
 }

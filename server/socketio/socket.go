@@ -199,10 +199,9 @@ func (s *Socket) welcome() *engineio.Message {
 }
 
 func (s *Socket) dispatch(p packet) {
-	name, _ := eventName(p.data) // the parser has seen that there is one
-	h, ok := s.ns.handlers[name]
+	h, ok := s.ns.handlers[p.name]
 	if !ok {
 		h = s.ns.fallback
 	}
-	h(s.ns.srv.context(), s, &Event{Name: name, socket: s, packet: p})
+	h(s.ns.srv.context(), s, &Event{Name: p.name, socket: s, packet: p})
 }

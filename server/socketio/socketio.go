@@ -41,7 +41,8 @@ type Options struct {
 	// RecoveryWindow is for how long a client may be away and yet get its id, rooms and missed broadcasts back.
 	// Zero means that every connection is a new one.
 	RecoveryWindow time.Duration
-	// RecoveryBytes bounds the broadcasts that each namespace keeps for that. Zero means 256 MiB.
+	// RecoveryBytes bounds the broadcasts that each namespace keeps for that, in bytes on the wire; each costs some
+	// 300 more. Zero means 256 MiB.
 	RecoveryBytes int
 	// Start is the position before the first broadcast. Zero means now.
 	Start adapter.Position

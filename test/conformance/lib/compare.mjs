@@ -4,15 +4,12 @@ import { test } from 'node:test';
 import { differences } from '../differences.mjs';
 import { twins } from './twins.mjs';
 
-const used = new Set();
-
 /**
  * A test that script, given a twin, resolves with the same for both. Where differences.mjs has an entry of the name, the
  * two answers must be those written there.
  */
 export function same(name, script) {
   const difference = differences[name];
-  used.add(name);
   test(difference ? `${name} (differs: ${difference.why})` : name, async (t) => {
     const [node, go] = await Promise.all([script(twins.node, t), script(twins.go, t)]);
     if (!difference) {

@@ -69,7 +69,7 @@ func (l *epollLink) ready(events uint32) {
 		news |= linkEnding
 	}
 	if old := l.state.Or(news); old&(linkReading|linkClosed) == 0 {
-		l.poller.dispatch(l)
+		l.poller.readers.push(l)
 	} else if old&(linkReading|linkClosed) == linkClosed {
 		l.state.And(^uint32(linkReading)) // nobody reads, and nobody will
 	}
@@ -169,18 +169,14 @@ type poller struct {
 	fd   int
 	file *os.File
 
-	work chan *epollLink // to readers that are idle
-	idle atomic.Int32    // how many they are
-	done chan struct{}
+	readers readers
 
 	mu    sync.Mutex
 	next  uint32
 	links map[uint32]*epollLink
 }
 
-func newPoller() *poller {
-	return &poller{work: make(chan *epollLink), done: make(chan struct{}), links: map[uint32]*epollLink{}}
-}
+func newPoller() *poller { return &poller{links: map[uint32]*epollLink{}} }
 
 func (p *poller) open() error {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -196,38 +192,7 @@ func (p *poller) open() error {
 
 func (p *poller) close() {
 	_ = p.file.Close()
-	close(p.done)
-}
-
-// maxIdle is how many readers are kept for the next links, as many as one wait brings: their stacks have grown to
-// what handlers need, which costs a new goroutine more than all else it does.
-const maxIdle = 256
-
-// dispatch gives l a reader.
-func (p *poller) dispatch(l *epollLink) {
-	select {
-	case p.work <- l:
-	default:
-		l.t.conn.srv.spawn(func() { p.readers(l) })
-	}
-}
-
-// readers reads l, and then others as they come.
-func (p *poller) readers(l *epollLink) {
-	for {
-		l.read()
-		l = nil
-		if p.idle.Add(1) <= maxIdle {
-			select {
-			case l = <-p.work:
-			case <-p.done:
-			}
-		}
-		p.idle.Add(-1)
-		if l == nil {
-			return
-		}
-	}
+	p.readers.stop()
 }
 
 // add begins to watch l. The event carries an id and not the descriptor, whose number is soon used again.
@@ -263,7 +228,7 @@ func (p *poller) run() {
 	if err != nil {
 		return
 	}
-	events := make([]unix.EpollEvent, maxIdle)
+	events := make([]unix.EpollEvent, 256)
 	links := make([]*epollLink, len(events))
 	n := 0
 	wait := func(fd uintptr) bool {

@@ -20,7 +20,10 @@ func usage(t *testing.T, servers ...*harness) (goroutines, descriptors int) {
 	t.Helper()
 	for _, h := range servers {
 		h.web.Client().CloseIdleConnections()
-		goroutines -= int(h.poller.idle.Load())
+		r := &h.poller.readers
+		r.mu.Lock()
+		goroutines -= r.idling
+		r.mu.Unlock()
 	}
 	fds, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

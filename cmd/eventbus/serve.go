@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -45,14 +46,15 @@ func serve(ctx context.Context, args []string, std stdio) error {
 	return serveWith(ctx, cfg, std, log)
 }
 
-// ballast makes the collector wait for 16 MiB of garbage where it would wait for 4: collecting a small heap twenty
-// times a second shrinks the stacks of readers each time, only for them to grow again. It is never touched, so it is no
-// resident memory.
-var ballast []byte
+// ballastBytes make the collector wait for 16 MiB of garbage where it would wait for 4: collecting a small heap
+// twenty times a second shrinks the stacks of readers each time, only for them to grow again. They are never touched,
+// so they are no resident memory.
+const ballastBytes = 16 << 20
 
 // serveWith builds the service bottom up, runs it, and takes it down top first.
 func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger) error {
-	ballast = make([]byte, 16<<20)
+	ballast := make([]byte, ballastBytes)
+	defer runtime.KeepAlive(ballast)
 	below, stop := context.WithCancel(context.WithoutCancel(ctx)) // what outlives the drain
 	var background sync.WaitGroup
 	defer background.Wait()

@@ -17,8 +17,8 @@ import (
 
 // newLink takes nc over.
 func (s *Server) newLink(t *websocket, nc net.Conn) (link, error) {
-	tcp := plainTCP(nc)
-	if tcp == nil {
+	tcp, plain := nc.(*net.TCPConn) // without TLS or anything else around it
+	if !plain {
 		return &netLink{t: t, conn: nc}, nil
 	}
 	raw, err := tcp.SyscallConn()

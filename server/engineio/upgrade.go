@@ -1,7 +1,6 @@
 package engineio
 
 import (
-	"net"
 	"net/http"
 	"time"
 
@@ -103,10 +102,4 @@ func (t *websocket) upgrade(p packet) bool {
 	}
 	t.lostLocked()
 	return false
-}
-
-// plainTCP is nc when it is a TCP connection without TLS or anything else around it.
-func plainTCP(nc net.Conn) *net.TCPConn {
-	tcp, _ := nc.(*net.TCPConn)
-	return tcp
 }

@@ -6,19 +6,6 @@ import (
 	"time"
 )
 
-// Message is one thing to broadcast: an event and its arguments for some rooms, or for everybody when Rooms is nil.
-type Message struct {
-	Event   string
-	Rooms   []string
-	Payload []byte // the event's arguments as JSON, separated by commas
-}
-
-// Entry is a Message in the log.
-type Entry struct {
-	Position
-	Message
-}
-
 // MemoryConfig configures Memory.
 type MemoryConfig struct {
 	// Dedupe is for how long an id counts as already appended. Zero means 24 h.
@@ -98,7 +85,7 @@ func (m *Memory) Append(ctx context.Context, id string, messages ...Message) (bo
 	}
 	for _, msg := range messages {
 		m.last = m.last.Next(now)
-		m.pending = append(m.pending, Entry{m.last, msg})
+		m.pending = append(m.pending, Entry{Position: m.last, Message: msg, Key: id})
 	}
 	if len(messages) > 0 {
 		signal(m.more)

@@ -32,7 +32,7 @@ func (l *tailed) events() []string {
 	defer l.mu.Unlock()
 	var out []string
 	for _, e := range slices.Concat(l.batches...) {
-		out = append(out, e.Event)
+		out = append(out, string(e.Args))
 	}
 	return out
 }
@@ -54,7 +54,7 @@ func add(t *testing.T, m *Memory, id string, events ...string) bool {
 	t.Helper()
 	messages := make([]Message, len(events))
 	for i, e := range events {
-		messages[i] = Message{Event: e, Rooms: []string{"room"}, Payload: []byte("{}")}
+		messages[i] = Message{Rooms: []string{"room"}, Args: []byte(e)}
 	}
 	fresh, err := m.Append(t.Context(), id, messages...)
 	if err != nil {
@@ -90,7 +90,7 @@ func TestMemoryOrderAndBatches(t *testing.T) {
 				t.Errorf("%v after %v", e.Position, last)
 			}
 			last = e.Position
-			if string(e.Payload) != "{}" || !slices.Equal(e.Rooms, []string{"room"}) {
+			if !slices.Equal(e.Rooms, []string{"room"}) {
 				t.Errorf("entry changed: %+v", e)
 			}
 		}
@@ -186,14 +186,14 @@ func TestMemoryFullWaits(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(context.Background())
 		gaveUp, appended := make(chan error, 1), make(chan error, 1)
 		go func() {
-			fresh, err := m.Append(ctx, "2", Message{Event: "never"})
+			fresh, err := m.Append(ctx, "2", Message{Args: []byte("never")})
 			if fresh {
 				err = errors.New("appended")
 			}
 			gaveUp <- err
 		}()
 		go func() {
-			fresh, err := m.Append(context.Background(), "3", Message{Event: "c"})
+			fresh, err := m.Append(context.Background(), "3", Message{Args: []byte("c")})
 			if !fresh {
 				err = errors.New("not appended")
 			}
@@ -232,7 +232,7 @@ func TestMemoryDuplicateWakesTheNext(t *testing.T) {
 		defer cancel()
 		duplicate, fresh := make(chan bool, 1), make(chan bool, 1)
 		put := func(id string, answer chan bool) {
-			ok, _ := m.Append(ctx, id, Message{Event: "b"})
+			ok, _ := m.Append(ctx, id, Message{Args: []byte("b")})
 			answer <- ok
 		}
 		go put("1", duplicate)
@@ -261,7 +261,7 @@ func TestMemoryConcurrentAppends(t *testing.T) {
 			for i := range each {
 				// Two publishers each send the same ids: one of the two counts.
 				id := fmt.Sprint(p/2, "-", i)
-				if _, err := m.Append(t.Context(), id, Message{Event: id}); err != nil {
+				if _, err := m.Append(t.Context(), id, Message{Args: []byte(id)}); err != nil {
 					t.Error(err)
 				}
 			}

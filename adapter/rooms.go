@@ -22,13 +22,17 @@ type Member[F Frame] interface {
 }
 
 // Broadcast is a frame for everybody in some rooms, or for everybody when Rooms is nil, but for those in Except.
-// A member in several of the rooms gets it once. Positions must rise from one to the next; a zero position marks
-// a volatile broadcast, which is not kept for recovery.
+// A member in several of the rooms gets it once. Positions must rise from one to the next; a zero position says
+// that it has no place in the log.
 type Broadcast[F Frame] struct {
 	Position Position
 	Rooms    []string
 	Except   []string
 	Frame    F
+	// Volatile ones are not kept: of their place in the log nothing but the position is known later.
+	Volatile bool
+	// At is when it was written. Zero means now.
+	At time.Time
 }
 
 // RoomsConfig configures Rooms. The zero value keeps no window.
@@ -82,10 +86,15 @@ type room[F Frame] struct {
 	recent  []*kept[F]
 }
 
-// kept is a broadcast in the window.
+// kept is a broadcast in the window. Of a volatile one only the position is known.
 type kept[F Frame] struct {
-	Broadcast[F]
-	at time.Time
+	Position
+	at       time.Time
+	everyone bool // it was for all, whatever their rooms
+	rooms    []string
+	except   []string
+	frame    F
+	size     int // of the frame, in bytes
 }
 
 // NewRooms makes empty rooms whose log begins at start.
@@ -190,11 +199,12 @@ func (r *Rooms[F]) enterLocked(s *Seat[F], id string, m Member[F]) {
 }
 
 // Return seats a member again in the rooms it was in, and calls welcome under the lock, with what was broadcast
-// to it after the given position. It is false, and nobody is seated, when that is no longer known.
+// to it after the given position. It is false, and nobody is seated, when that is not known: too long ago, or
+// no position that ever was.
 func (r *Rooms[F]) Return(s *Seat[F], id string, m Member[F], rooms []string, after Position, welcome func(missed []F)) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.cfg.Window == 0 || after.Compare(r.trimmed) < 0 || after.Compare(r.last) > 0 {
+	if !r.knownLocked(after) {
 		return false
 	}
 	missed := r.missedLocked(id, rooms, after)
@@ -228,9 +238,9 @@ func (r *Rooms[F]) missedLocked(id string, rooms []string, after Position) []F {
 	found = slices.Compact(found)
 	missed := make([]F, 0, len(found))
 	for _, k := range found {
-		excepted := slices.ContainsFunc(k.Except, func(e string) bool { return e == id || slices.Contains(rooms, e) })
+		excepted := slices.ContainsFunc(k.except, func(e string) bool { return e == id || slices.Contains(rooms, e) })
 		if !excepted {
-			missed = append(missed, k.Frame)
+			missed = append(missed, k.frame)
 		}
 	}
 	return missed

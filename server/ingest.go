@@ -9,6 +9,7 @@ import (
 
 	"github.com/photo-management/event-bus/adapter"
 	"github.com/photo-management/event-bus/events"
+	"github.com/photo-management/event-bus/server/socketio"
 )
 
 // handle takes one message in and sees to what goes wrong. A bad message is counted, told once a burst, and gone;
@@ -37,7 +38,7 @@ func (s *Server) ingest(ctx context.Context, channel string, payload []byte) err
 	}
 	var messages []adapter.Message
 	for _, t := range s.Rules.Targets(channel, ev) {
-		messages = append(messages, adapter.Message{Event: t.Event, Rooms: t.Rooms, Payload: ev.Raw()})
+		messages = append(messages, adapter.Message{Rooms: t.Rooms, Args: socketio.Args(t.Event, ev.Raw())})
 	}
 	fresh, err := s.Log.Append(ctx, key, messages...)
 	if err != nil {

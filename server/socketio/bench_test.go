@@ -89,7 +89,7 @@ func BenchmarkEmit(b *testing.B) {
 			for i := range b.N {
 				n.Deliver([]adapter.Entry{{
 					Position: adapter.Position{MS: 2, Seq: uint64(i)},
-					Message:  adapter.Message{Event: "processing.event", Rooms: []string{"room"}, Payload: payload},
+					Message:  adapter.Message{Rooms: []string{"room"}, Args: Args("processing.event", payload)},
 				}})
 			}
 			perDelivery(b)

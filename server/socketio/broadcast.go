@@ -44,7 +44,7 @@ func (t Target) Emit(event string, args ...any) error {
 	}
 	t.ns.emit.Lock() // one order for everybody
 	defer t.ns.emit.Unlock()
-	b := adapter.Broadcast[*engineio.Message]{Rooms: t.rooms, Except: t.except}
+	b := adapter.Broadcast[*engineio.Message]{Rooms: t.rooms, Except: t.except, Volatile: t.volatile}
 	last := t.ns.rooms.Position()
 	if !t.volatile {
 		b.Position = last.Next(time.Now())
@@ -71,7 +71,9 @@ func (n *Namespace) Deliver(entries []adapter.Entry) {
 			n.rooms.Apply(batch)
 			batch, size = batch[:0], frame.Len()
 		}
-		batch = append(batch, adapter.Broadcast[*engineio.Message]{Position: e.Position, Rooms: e.Rooms, Frame: frame})
+		batch = append(batch, adapter.Broadcast[*engineio.Message]{
+			Position: e.Position, Rooms: e.Rooms, Except: e.Except, Frame: frame, Volatile: e.Volatile, At: e.At,
+		})
 	}
 	n.rooms.Apply(batch)
 }
@@ -79,11 +81,7 @@ func (n *Namespace) Deliver(entries []adapter.Entry) {
 // entry encodes an entry of the log. Its payload is JSON from elsewhere: nothing in it is taken for a Binary.
 func (n *Namespace) entry(e adapter.Entry) *engineio.Message {
 	head := appendPacket(make([]byte, 0, 64), packet{kind: typeEvent, namespace: n.name})
-	head = appendName(append(head, '['), e.Event)
-	if len(e.Payload) > 0 {
-		head = append(head, ',')
-	}
-	return engineio.NewMessage(head, e.Payload, n.offset(e.Position), closing)
+	return engineio.NewMessage(append(head, '['), e.Args, n.offset(e.Position), closing)
 }
 
 // Sockets lists the sockets addressed.

@@ -68,6 +68,19 @@ func encodeArgs(event string, args []any) ([]byte, error) {
 	return appendArgs(appendName(append(data, '['), event), args)
 }
 
+// Args are an event's name and its arguments, which are JSON, as an adapter.Message has them.
+func Args(event string, args ...json.RawMessage) []byte {
+	size := len(event) + 16
+	for _, a := range args {
+		size += len(a) + 1
+	}
+	out := appendName(make([]byte, 0, size), event)
+	for _, a := range args {
+		out = append(append(out, ','), a...)
+	}
+	return out
+}
+
 // appendName appends a name as a JSON string: mostly as it is, which is quick to see.
 func appendName(dst []byte, name string) []byte {
 	for i := range len(name) {

@@ -76,7 +76,7 @@ func TestNothingMissedNothingDoubled(t *testing.T) {
 			for i := range batch {
 				n++
 				batch[i] = adapter.Entry{Position: at(n), Message: adapter.Message{
-					Event: "n", Rooms: []string{"a", fmt.Sprint("other", n%4)}, Payload: fmt.Append(nil, n)}}
+					Rooms: []string{"a", fmt.Sprint("other", n%4)}, Args: fmt.Appendf(nil, `"n",%d`, n)}}
 			}
 			s.Of("/").Deliver(batch)
 			if dice.IntN(3) == 0 {

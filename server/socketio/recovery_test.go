@@ -23,7 +23,7 @@ var recovering = Options{RecoveryWindow: time.Minute, Start: at(0)}
 func (s *testServer) log(n int, rooms ...string) {
 	s.Of("/").Deliver([]adapter.Entry{{
 		Position: at(n),
-		Message:  adapter.Message{Event: "n", Rooms: rooms, Payload: fmt.Append(nil, n)},
+		Message:  adapter.Message{Rooms: rooms, Args: fmt.Appendf(nil, `"n",%d`, n)},
 	}})
 }
 

@@ -213,10 +213,10 @@ func TestOneOrderForAll(t *testing.T) {
 
 func TestDeliver(t *testing.T) {
 	t.Parallel()
-	entry := func(seq uint64, event, payload string, rooms []string) adapter.Entry {
+	entry := func(seq uint64, args string, rooms []string) adapter.Entry {
 		return adapter.Entry{
 			Position: adapter.Position{MS: 5, Seq: seq},
-			Message:  adapter.Message{Event: event, Rooms: rooms, Payload: []byte(payload)},
+			Message:  adapter.Message{Rooms: rooms, Args: []byte(args)},
 		}
 	}
 	for _, recovery := range []bool{false, true} {
@@ -228,9 +228,9 @@ func TestDeliver(t *testing.T) {
 			}
 			p := newParty(t, opts)
 			p.n.Deliver([]adapter.Entry{
-				entry(1, "x", `{"a":1},"two"`, []string{"a"}),
-				entry(2, `y"`, ``, nil),
-				entry(3, "z", `null`, []string{"b", "a"}),
+				entry(1, `"x",{"a":1},"two"`, []string{"a"}),
+				entry(2, `"y\""`, nil),
+				entry(3, `"z",null`, []string{"b", "a"}),
 			})
 			for _, name := range []string{"ann", "bob", "cid"} {
 				want := []string{`2["x",{"a":1},"two"]`, `2["y\""]`, `2["z",null]`}

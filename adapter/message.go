@@ -2,6 +2,7 @@ package adapter
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -51,8 +52,8 @@ type Entry struct {
 
 // Record is what goes into the log at once or not at all: the messages that one incoming event becomes, maybe none.
 type Record struct {
-	// Key is what it counts as: it is appended only if none of that key was within the dedupe window. An empty one is
-	// appended always.
+	// Key is what it counts as, made by the function Key: it is appended only if none of that key was within the dedupe
+	// window. An empty one is appended always.
 	Key      string
 	Messages []Message
 	// Cursor is where it was in its durable input stream: with the record it is noted that everything up to there is
@@ -80,6 +81,8 @@ const (
 	FetchSockets   RequestKind = iota // which sockets are in Rooms: one Response
 	EmitWithAck                       // an event for sockets: one Response with Count, then one with Args for each socket that acknowledges
 	ServerSideEmit                    // an event for the servers: one Response with Args, if ID is set
+	ListSockets                       // the ids of the sockets in Rooms: one Response
+	ListRooms                         // all rooms: one Response
 )
 
 // Response is an answer to a Request.
@@ -88,10 +91,20 @@ type Response struct {
 	ID        string // of the request
 	From      string // id of the server that answers
 	Namespace string
-	Sockets   []RemoteSocket // of FetchSockets
+	Sockets   []RemoteSocket // of FetchSockets; of ListSockets with their ids alone
+	Rooms     []string       // of ListRooms
 	Count     int            // of EmitWithAck: the sockets that got it; -1 in those that carry Args
 	Args      []byte         // one JSON value: what a socket or a server answered
 	Binary    bool
+}
+
+// PartialError says that a Request was not answered by all servers in time.
+type PartialError struct {
+	Missing []string // names of the servers that did not answer, or not to the end
+}
+
+func (e *PartialError) Error() string {
+	return "no complete answer from server " + strings.Join(e.Missing, ", ")
 }
 
 // RemoteSocket is a socket as other servers see it.

@@ -17,18 +17,18 @@ import (
 // publisher's time; cpu-ns/op is this process's, publisher included, and allocs/op the listener's.
 func BenchmarkReceive(b *testing.B) {
 	s := startRedis(b)
-	r := dialTest(b, "redis://"+s.addr)
+	l := dialTest(b, "redis://"+s.addr).Listener()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	seen, left := make(chan struct{}), b.N
 	go func() {
-		done <- r.Receive(ctx, []string{"bench"}, func(string, []byte) {
+		done <- l.Receive(ctx, Subscription{Channels: []string{"bench"}, Handle: func(string, []byte) {
 			if left--; left == 0 {
 				close(seen)
 			}
-		})
+		}})
 	}()
-	<-r.Subscribed()
+	<-l.Subscribed()
 	benchPublish(b, s.addr, seen)
 	cancel()
 	if err := <-done; err != nil {

@@ -73,6 +73,7 @@ func startEmbedded(t *testing.T, addr string) *Embedded {
 
 // received runs Receive until the test ends and keeps what it hands over.
 type received struct {
+	*Listener
 	cancel context.CancelFunc
 	done   chan error
 
@@ -82,18 +83,18 @@ type received struct {
 
 func receive(t *testing.T, r *Redis, channels ...string) *received {
 	t.Helper()
+	return receiveAll(t, r, Subscription{Channels: channels})
+}
+
+func receiveAll(t *testing.T, r *Redis, sub Subscription) *received {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	in := &received{cancel: cancel, done: make(chan error, 1)}
-	go func() {
-		in.done <- r.Receive(ctx, channels, func(channel string, payload []byte) {
-			in.mu.Lock()
-			defer in.mu.Unlock()
-			in.got = append(in.got, channel+"|"+string(payload))
-		})
-	}()
+	in := &received{Listener: r.Listener(), cancel: cancel, done: make(chan error, 1)}
+	sub.Handle = func(channel string, payload []byte) { in.note(channel + "|" + string(payload)) }
+	go func() { in.done <- in.Receive(ctx, sub) }()
 	t.Cleanup(func() { in.end(t) })
 	select {
-	case <-r.Subscribed():
+	case <-in.Subscribed():
 	case err := <-in.done:
 		in.done <- err
 		t.Fatalf("Receive ended with %v before it was subscribed", err)
@@ -101,6 +102,12 @@ func receive(t *testing.T, r *Redis, channels ...string) *received {
 		t.Fatal("no subscription")
 	}
 	return in
+}
+
+func (in *received) note(what string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.got = append(in.got, what)
 }
 
 // end ends Receive and checks that it does so promptly and without error. It may be called twice.
@@ -145,7 +152,7 @@ func TestReceiveInOrder(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		r := dialTest(t, "redis://"+b.addr)
 		in := receive(t, r, "photo:upload", "photo:processing")
-		if !r.Connected() {
+		if !in.Connected() {
 			t.Error("Connected() = false after the subscription")
 		}
 		c := plainClient(t, b.addr)
@@ -158,11 +165,11 @@ func TestReceiveInOrder(t *testing.T) {
 		in.wait(t, "photo:upload|1", "photo:processing|", "photo:upload|\r\n$-1\x00\xff")
 
 		in.end(t)
-		if r.Connected() {
+		if in.Connected() {
 			t.Error("Connected() = true after Receive returned")
 		}
 		again := receive(t, r, "photo:upload")
-		eventually(t, "the second subscription", r.Connected)
+		eventually(t, "the second subscription", again.Connected)
 		publish(t, c, "photo:upload", "2")
 		again.wait(t, "photo:upload|2")
 	})
@@ -203,15 +210,15 @@ func TestReceiveComesBackAfterRestart(t *testing.T) {
 		in.wait(t, "photo:upload|before")
 
 		b.stop()
-		eventually(t, "the loss to show", func() bool { return !r.Connected() })
+		eventually(t, "the loss to show", func() bool { return !in.Connected() })
 		eventually(t, "the loss to be logged", func() bool { return logs.Len() == 1 })
 		b.start()
-		eventually(t, "the return to show", r.Connected)
+		eventually(t, "the return to show", in.Connected)
 		publish(t, plainClient(t, b.addr), "photo:upload", "after")
 		in.wait(t, "photo:upload|before", "photo:upload|after")
 		in.end(t)
 
-		if got := r.Reconnects(); got != 1 {
+		if got := in.Reconnects(); got != 1 {
 			t.Errorf("Reconnects() = %d, want 1", got)
 		}
 		var got []string
@@ -233,7 +240,7 @@ func TestReceiveEndsWhileRedisIsAway(t *testing.T) {
 		r := dialTest(t, "redis://"+b.addr)
 		in := receive(t, r, "photo:upload")
 		b.stop()
-		eventually(t, "the loss to show", func() bool { return !r.Connected() })
+		eventually(t, "the loss to show", func() bool { return !in.Connected() })
 		in.end(t)
 	})
 }
@@ -256,7 +263,7 @@ func TestReceiveLeavesOutOversized(t *testing.T) {
 		publish(t, c, "c", "last")
 		in.wait(t, "c|"+fits, "c|last")
 		in.end(t)
-		if got := r.Oversized(); got != 2 {
+		if got := in.Oversized(); got != 2 {
 			t.Errorf("Oversized() = %d, want 2", got)
 		}
 	})
@@ -273,11 +280,11 @@ func TestReceivePayloadIsTheCalleesToKeep(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var kept [][]byte
-	err := r.Receive(ctx, []string{"c"}, func(_ string, payload []byte) {
+	err := r.Listener().Receive(ctx, Subscription{Channels: []string{"c"}, Handle: func(_ string, payload []byte) {
 		if kept = append(kept, payload); len(kept) == n {
 			cancel()
 		}
-	})
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,8 +298,8 @@ func TestReceivePayloadIsTheCalleesToKeep(t *testing.T) {
 func TestReceiveOnlyOnceAtATime(t *testing.T) {
 	t.Parallel()
 	r := dialTest(t, "redis://"+startEmbedded(t, "").Addr())
-	receive(t, r, "c")
-	if err := r.Receive(context.Background(), []string{"c"}, nil); err == nil {
+	in := receive(t, r, "c")
+	if err := in.Receive(context.Background(), Subscription{Channels: []string{"c"}}); err == nil {
 		t.Error("second Receive = nil, want an error")
 	}
 }
@@ -301,7 +308,7 @@ func TestReceiveRefusesBadChannels(t *testing.T) {
 	t.Parallel()
 	r := dialTest(t, "redis://"+startEmbedded(t, "").Addr())
 	for _, channels := range [][]string{nil, {"c", ""}, {strings.Repeat("x", maxChannel+1)}} {
-		if err := r.Receive(context.Background(), channels, nil); err == nil {
+		if err := r.Listener().Receive(context.Background(), Subscription{Channels: channels}); err == nil {
 			t.Errorf("Receive on channels %.20q = nil, want an error", channels)
 		}
 	}
@@ -325,7 +332,7 @@ func TestReceiveWithoutPermission(t *testing.T) {
 	}
 	defer r.Close()
 
-	err = r.Receive(context.Background(), []string{"photo:upload"}, nil)
+	err = r.Listener().Receive(context.Background(), Subscription{Channels: []string{"photo:upload"}})
 	wantMentions(t, err, "photo:upload", `"app"`, "redis.username", "NOPERM", "ACL SETUSER")
 
 	// Once it has worked, a refusal is tried again.
@@ -338,7 +345,7 @@ func TestReceiveWithoutPermission(t *testing.T) {
 		})
 	})
 	acl("&photo:upload")
-	eventually(t, "the return", r.Connected)
+	eventually(t, "the return", in.Connected)
 	publish(t, admin, "photo:upload", "again")
 	in.wait(t, "photo:upload|again")
 }
@@ -350,13 +357,29 @@ func TestReceiveWithChangedPassword(t *testing.T) {
 	if err := r.Client().ConfigSet(context.Background(), "requirepass", "new-secret").Err(); err != nil {
 		t.Fatal(err)
 	}
-	err := r.Receive(context.Background(), []string{"photo:upload"}, nil)
+	err := r.Listener().Receive(context.Background(), Subscription{Channels: []string{"photo:upload"}})
 	wantMentions(t, err, "photo:upload", "redis.password", "credentials")
 }
 
-// fakeRedis accepts one connection after the other, knows no HELLO, confirms a SUBSCRIBE to channel c, and then does
-// what after says.
+// fakeRedis knows no HELLO, confirms a SUBSCRIBE to channel c, and then does what after says.
 func fakeRedis(t *testing.T, after func(rd *bufio.Reader, w io.Writer)) (url string) {
+	t.Helper()
+	return "redis://" + listenAs(t, func(rd *bufio.Reader, w io.Writer) {
+		if !readUntil(rd, "hello") {
+			return
+		}
+		_, _ = io.WriteString(w, "-ERR unknown command\r\n")
+		if !readUntil(rd, "c") {
+			return
+		}
+		_, _ = io.WriteString(w, "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n")
+		after(rd, w)
+		_, _ = io.Copy(io.Discard, rd) // silent, until the other side leaves
+	})
+}
+
+// listenAs serves each connection with serve, and closes it after that.
+func listenAs(t *testing.T, serve func(rd *bufio.Reader, w io.Writer)) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -371,22 +394,12 @@ func fakeRedis(t *testing.T, after func(rd *bufio.Reader, w io.Writer)) (url str
 			}
 			conns.Go(func() {
 				defer conn.Close()
-				rd := bufio.NewReader(conn)
-				if !readUntil(rd, "hello") {
-					return
-				}
-				_, _ = io.WriteString(conn, "-ERR unknown command\r\n")
-				if !readUntil(rd, "c") {
-					return
-				}
-				_, _ = io.WriteString(conn, "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n")
-				after(rd, conn)
-				_, _ = io.Copy(io.Discard, rd) // silent, until the other side leaves
+				serve(bufio.NewReader(conn), conn)
 			})
 		}
 	})
 	t.Cleanup(func() { l.Close(); conns.Wait() })
-	return "redis://" + l.Addr().String()
+	return l.Addr().String()
 }
 
 // readUntil reads up to a word of a command, and is false when the other side leaves before.
@@ -416,8 +429,104 @@ func TestReceiveNoticesHalfOpenConnection(t *testing.T) {
 	t.Parallel()
 	r := undialled(t, fakeRedis(t, func(*bufio.Reader, io.Writer) {}))
 	r.idle, r.answer = 20*time.Millisecond, 20*time.Millisecond
-	receive(t, r, "c")
-	eventually(t, "a reconnect", func() bool { return r.Reconnects() >= 1 })
+	in := receive(t, r, "c")
+	eventually(t, "a reconnect", func() bool { return in.Reconnects() >= 1 })
+}
+
+// The hooks tell which messages belong together: no gap is between an Up and its Down.
+func TestReceiveHooks(t *testing.T) {
+	t.Parallel()
+	r := undialled(t, fakeRedis(t, func(_ *bufio.Reader, w io.Writer) { // one message, and silence
+		_, _ = io.WriteString(w, "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n")
+	}))
+	r.idle, r.answer = 20*time.Millisecond, 20*time.Millisecond
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var got []string
+	l := r.Listener()
+	err := l.Receive(ctx, Subscription{
+		Channels: []string{"c"},
+		Up: func() {
+			got = append(got, fmt.Sprint("up ", l.Connected()))
+		},
+		Handle: func(string, []byte) {
+			if got = append(got, "message"); len(got) == 5 {
+				cancel()
+			}
+		},
+		Down: func() { got = append(got, fmt.Sprint("down ", l.Connected())) },
+	})
+	want := []string{"up true", "message", "down false", "up true", "message", "down false"}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("Receive = %v, got %q, want %q", err, got, want)
+	}
+}
+
+// A connection that breaks is not made again by the client's own means, which would hide the gap and take its time:
+// the loss is told while the server takes no connections.
+func TestReceiveTellsLossBeforeDialling(t *testing.T) {
+	t.Parallel()
+	conns, down := make(chan struct{}, 100), make(chan struct{})
+	addr := listenAs(t, func(rd *bufio.Reader, w io.Writer) {
+		conns <- struct{}{}
+		if len(conns) > 1 {
+			<-down // it would be waited for
+			return
+		}
+		if readUntil(rd, "hello") {
+			_, _ = io.WriteString(w, "-ERR unknown command\r\n")
+		}
+		if readUntil(rd, "c") {
+			_, _ = io.WriteString(w, "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n")
+		}
+	})
+	r := undialled(t, "redis://"+addr)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- r.Listener().Receive(ctx, Subscription{Channels: []string{"c"}, Down: func() { close(down) }})
+	}()
+	select {
+	case <-down:
+		if n := len(conns); n != 1 {
+			t.Errorf("%d connections before the loss was told, want 1", n)
+		}
+	case <-time.After(patience):
+		t.Error("the loss is not told")
+		close(down)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Receive = %v", err)
+	}
+}
+
+func TestReceivePatterns(t *testing.T) {
+	t.Parallel()
+	onEachBackend(t, func(t *testing.T, b backend) {
+		in := receiveAll(t, dialTest(t, "redis://"+b.addr), Subscription{Patterns: []string{"photo:*", "x?"}})
+		c := plainClient(t, b.addr)
+		publish(t, c, "photo:upload", "1")
+		publish(t, c, "xy", "2")
+		in.wait(t, "photo:upload|1", "xy|2")
+	})
+}
+
+func TestListenersAreIndependent(t *testing.T) {
+	t.Parallel()
+	onEachBackend(t, func(t *testing.T, b backend) {
+		r := dialTest(t, "redis://"+b.addr)
+		one, two := receive(t, r, "a"), receive(t, r, "b")
+		c := plainClient(t, b.addr)
+		publish(t, c, "a", "1")
+		publish(t, c, "b", "2")
+		one.wait(t, "a|1")
+		two.wait(t, "b|2")
+		one.end(t)
+		if one.Connected() || !two.Connected() {
+			t.Errorf("Connected: %v of one that has ended, %v of the other", one.Connected(), two.Connected())
+		}
+	})
 }
 
 func TestReceiveKeepsSilentConnection(t *testing.T) {
@@ -430,7 +539,7 @@ func TestReceiveKeepsSilentConnection(t *testing.T) {
 		eventually(t, "a few PINGs", func() bool { return b.pings() >= before+3 })
 		publish(t, plainClient(t, b.addr), "c", "still here")
 		in.wait(t, "c|still here")
-		if got := r.Reconnects(); got != 0 {
+		if got := in.Reconnects(); got != 0 {
 			t.Errorf("Reconnects() = %d, want 0", got)
 		}
 	})
@@ -450,7 +559,7 @@ func TestReceiveSlowMessageIsOneMessage(t *testing.T) {
 	in := receive(t, r, "c")
 	in.wait(t, "c|"+payload)
 	in.end(t)
-	if got := r.Reconnects(); got != 0 {
+	if got := in.Reconnects(); got != 0 {
 		t.Errorf("Reconnects() = %d, want 0", got)
 	}
 }
@@ -467,7 +576,7 @@ func TestReceiveOverRESP3(t *testing.T) {
 		eventually(t, "a few PINGs", func() bool { return b.pings() >= before+3 })
 		publish(t, c, "d", "2")
 		in.wait(t, "c|1", "d|2")
-		if got := r.Reconnects(); got != 0 {
+		if got := in.Reconnects(); got != 0 {
 			t.Errorf("Reconnects() = %d, want 0", got)
 		}
 	})
@@ -478,8 +587,8 @@ func TestReceiveLeavesServerThatTalksNonsense(t *testing.T) {
 	r := undialled(t, fakeRedis(t, func(_ *bufio.Reader, w io.Writer) {
 		_, _ = io.WriteString(w, "HTTP/1.1 400 Bad Request\r\n\r\n")
 	}))
-	receive(t, r, "c")
-	eventually(t, "a reconnect", func() bool { return r.Reconnects() >= 1 })
+	in := receive(t, r, "c")
+	eventually(t, "a reconnect", func() bool { return in.Reconnects() >= 1 })
 }
 
 func TestReceiveIsUpWithItsLastChannel(t *testing.T) {
@@ -492,11 +601,12 @@ func TestReceiveIsUpWithItsLastChannel(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var up []bool
-	err := r.Receive(ctx, []string{"d", "c"}, func(string, []byte) {
-		if up = append(up, r.Connected()); len(up) == 2 {
+	l := r.Listener()
+	err := l.Receive(ctx, Subscription{Channels: []string{"d", "c"}, Handle: func(string, []byte) {
+		if up = append(up, l.Connected()); len(up) == 2 {
 			cancel()
 		}
-	})
+	}})
 	if want := []bool{false, true}; err != nil || !slices.Equal(up, want) {
 		t.Errorf("Receive = %v, Connected at each message %v; want nil, %v", err, up, want)
 	}
@@ -513,7 +623,7 @@ func TestReceiveEndsInTLSHandshake(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	in := &received{cancel: cancel, done: make(chan error, 1)}
-	go func() { in.done <- r.Receive(ctx, []string{"c"}, nil) }()
+	go func() { in.done <- r.Listener().Receive(ctx, Subscription{Channels: []string{"c"}}) }()
 	conn, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -533,10 +643,10 @@ func TestReceiveEndsInsideBurst(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var handled int
-	err := r.Receive(ctx, []string{"c"}, func(string, []byte) {
+	err := r.Listener().Receive(ctx, Subscription{Channels: []string{"c"}, Handle: func(string, []byte) {
 		handled++
 		cancel()
-	})
+	}})
 	if err != nil || handled != 1 {
 		t.Errorf("Receive = %v after %d messages, want nil after the one that ended it", err, handled)
 	}

@@ -45,6 +45,9 @@ func wantMentions(t *testing.T, err error, words ...string) {
 
 func TestRedisConfigValidate(t *testing.T) {
 	t.Parallel()
+	seeds := []string{"a:1", "[::1]:2"}
+	cert, key := newAuthority(t).pair(t, "h")
+	_, otherKey := newAuthority(t).pair(t, "h")
 	for _, tt := range []struct {
 		name string
 		cfg  RedisConfig
@@ -62,6 +65,29 @@ func TestRedisConfigValidate(t *testing.T) {
 		{"db", RedisConfig{DB: -1}, "redis.db -1"},
 		{"prefix", RedisConfig{KeyPrefix: strings.Repeat("x", 129)}, "redis.keyPrefix"},
 		{"message", RedisConfig{MaxMessage: -1}, "redis.maxMessage -1"},
+		{"Sentinels", RedisConfig{Addresses: seeds, SentinelMaster: "m", SentinelPassword: "hush", DB: 3, TLS: true}, ""},
+		{"Sentinels without addresses", RedisConfig{SentinelMaster: "m"}, "redis.sentinelMaster: name the Sentinels in redis.addresses"},
+		{"Sentinels' password alone", RedisConfig{SentinelPassword: "hush"}, "redis.sentinelPassword"},
+		{"Cluster", RedisConfig{Addresses: seeds, Cluster: true}, ""},
+		{"Cluster by url", RedisConfig{URL: "rediss://:hush@h", Cluster: true}, ""},
+		{"Cluster by host", RedisConfig{Host: "h", Cluster: true}, ""},
+		{"Cluster without a node", RedisConfig{Cluster: true}, "redis.cluster: name some nodes in redis.addresses"},
+		{"Cluster with database", RedisConfig{Addresses: seeds, Cluster: true, DB: 3}, "redis.db 3"},
+		{"Cluster with database in url", RedisConfig{URL: "redis://h/3", Cluster: true}, "redis.db 3"},
+		{"Cluster over a socket", RedisConfig{URL: "unix:///s", Cluster: true}, "unix://"},
+		{"both", RedisConfig{Addresses: seeds, Cluster: true, SentinelMaster: "m"}, "redis.cluster and redis.sentinelMaster"},
+		{"addresses alone", RedisConfig{Addresses: seeds}, "redis.addresses: are those of Sentinels"},
+		{"addresses and url", RedisConfig{Addresses: seeds, Cluster: true, URL: "redis://:hush@h"}, "redis.url and redis.addresses"},
+		{"addresses and host", RedisConfig{Addresses: seeds, Cluster: true, Host: "h"}, "redis.host and redis.addresses"},
+		{"address without port", RedisConfig{Addresses: []string{"h:1", "h"}, Cluster: true}, `redis.addresses "h"`},
+		{"address with bad port", RedisConfig{Addresses: []string{"h:70000"}, Cluster: true}, `redis.addresses "h:70000"`},
+		{"TLS with redis://", RedisConfig{URL: "redis://:hush@h", TLS: true}, "redis.tls"},
+		{"CA without TLS", RedisConfig{CAFile: cert}, "redis.caFile"},
+		{"CA not there", RedisConfig{TLS: true, CAFile: "/nowhere/ca.pem"}, "redis.caFile: open /nowhere/ca.pem"},
+		{"CA without certificate", RedisConfig{TLS: true, CAFile: key}, "redis.caFile"},
+		{"certificate", RedisConfig{URL: "rediss://h", CertFile: cert, KeyFile: key, CAFile: cert, TLSServerName: "n"}, ""},
+		{"certificate without key", RedisConfig{TLS: true, CertFile: cert}, "redis.certFile and redis.keyFile"},
+		{"certificate with another key", RedisConfig{TLS: true, CertFile: cert, KeyFile: otherKey}, "redis.certFile and redis.keyFile"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := tt.cfg.Validate()
@@ -75,6 +101,19 @@ func TestRedisConfigValidate(t *testing.T) {
 	err := RedisConfig{Port: -1, DB: -1}.Validate()
 	if err == nil || !strings.Contains(err.Error(), "redis.port") || !strings.Contains(err.Error(), "redis.db") {
 		t.Errorf("Validate() = %v, want all problems at once", err)
+	}
+	err = RedisConfig{
+		URL: "redis://:hush@h/3", Addresses: []string{"a"}, SentinelMaster: "m", SentinelPassword: "secret", Cluster: true,
+		TLS: true, CAFile: "/nowhere", CertFile: cert,
+	}.Validate()
+	for _, want := range []string{"redis.cluster and redis.sentinelMaster", "redis.url and redis.addresses", "redis.db 3",
+		`redis.addresses "a"`, "redis.caFile", "redis.certFile", "redis.tls"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Validate() = %v, which lacks %q", err, want)
+		}
+	}
+	if strings.Contains(err.Error(), "hush") || strings.Contains(err.Error(), "secret") {
+		t.Errorf("Validate() = %v, which gives a password away", err)
 	}
 }
 
@@ -234,7 +273,7 @@ func TestRedisOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	in.wait(t, "c|over TLS", "c|later")
-	if got := r.Reconnects(); got != 0 {
+	if got := in.Reconnects(); got != 0 {
 		t.Errorf("Reconnects() = %d, want 0", got)
 	}
 }

@@ -60,6 +60,7 @@ type Rooms[F Frame] struct {
 	trimmed Position // broadcasts up to here are no longer kept
 	kept    []*kept[F]
 	bytes   int
+	waiting []waiter // for positions to come, in their order
 
 	dirty sync.Pool // of *[]*Seat[F]
 }
@@ -247,28 +248,32 @@ func (r *Rooms[F]) missedLocked(id string, rooms []string, after Position) []F {
 }
 
 // Join puts a member into rooms, and calls then, which may be nil, under the lock, with the position of the last
-// broadcast before it was in them. then may Enqueue.
-func (r *Rooms[F]) Join(s *Seat[F], rooms []string, then func(Position)) {
+// broadcast before it was in them. then may Enqueue. It reports whether the member is in any of them only now.
+func (r *Rooms[F]) Join(s *Seat[F], rooms []string, then func(Position)) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.seats[s.id] != s {
-		return // it has left
+		return false // it has left
 	}
+	before := len(s.places)
 	r.joinAllLocked(s, rooms)
 	if then != nil {
 		then(r.last)
 	}
+	return len(s.places) > before
 }
 
-// Leave takes a member out of rooms.
-func (r *Rooms[F]) Leave(s *Seat[F], rooms ...string) {
+// Leave takes a member out of rooms, and reports whether it was in any of them.
+func (r *Rooms[F]) Leave(s *Seat[F], rooms ...string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	before := len(s.places)
 	for _, name := range rooms {
 		if i := r.findLocked(s, name); i > 0 {
 			r.leaveLocked(s, i)
 		}
 	}
+	return len(s.places) < before
 }
 
 // Exit takes a member out of everything and returns the rooms it was in.

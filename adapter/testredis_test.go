@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,12 +18,18 @@ import (
 // patience is how long a test waits for what should come soon; the machine may be busy.
 const patience = 20 * time.Second
 
+// Of clients that tests have besides a Redis of ours, nothing is to be told.
+func init() { QuietRedis(zap.NewNop()) }
+
 // testRedis is a real redis-server on a free port of 127.0.0.1, with its files in the test's folder.
 type testRedis struct {
 	addr string
 	port string
 	dir  string
+	bus  string // the port on which a node of a Cluster talks to the others; empty if it is none
+	tls  string // port, if args say that there is one
 	args []string
+	conf string // of a Sentinel, instead of args
 	cmd  *exec.Cmd
 	gone chan struct{} // closed when cmd has ended
 	out  bytes.Buffer  // to be read after that
@@ -31,11 +38,18 @@ type testRedis struct {
 // startRedis starts a server without persistence and stops it when the test ends. args are those of redis-server.
 func startRedis(t testing.TB, args ...string) *testRedis {
 	t.Helper()
-	s := &testRedis{dir: t.TempDir(), args: args}
+	return startServer(t, func(s *testRedis) { s.args = args })
+}
+
+// startServer starts a server that configure knows more about than its port, which it has when that is called.
+func startServer(t testing.TB, configure func(*testRedis)) *testRedis {
+	t.Helper()
+	s := &testRedis{dir: t.TempDir()}
 	t.Cleanup(func() { s.stop(t) })
 	for range 5 { // somebody else may take the free port first
 		s.port = freePort(t)
 		s.addr = net.JoinHostPort("127.0.0.1", s.port)
+		configure(s)
 		if s.tryStart(t) {
 			return s
 		}
@@ -66,18 +80,23 @@ func (s *testRedis) stop(t testing.TB) {
 func (s *testRedis) tryStart(t testing.TB) bool {
 	t.Helper()
 	s.out.Reset()
-	cmd := exec.Command("redis-server", append([]string{
-		"--port", s.port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
-	}, s.args...)...)
+	cmd := exec.Command("redis-server", s.commandLine()...)
 	cmd.Stdout, cmd.Stderr = &s.out, &s.out
-	if err := cmd.Start(); err != nil {
+	dieWithUs(cmd)
+	started, gone := make(chan error), make(chan struct{})
+	go func() {
+		runtime.LockOSThread() // whose end is what the server dies of: so it stays for as long
+		defer runtime.UnlockOSThread()
+		defer close(gone)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // "signal: killed"
+		}
+	}()
+	if err := <-started; err != nil {
 		t.Fatalf("these tests need redis-server: %v", err)
 	}
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
-		_ = cmd.Wait() // "signal: killed"
-	}()
 	s.cmd, s.gone = cmd, gone
 	for deadline := time.After(patience); ; {
 		if s.answers() {
@@ -92,6 +111,17 @@ func (s *testRedis) tryStart(t testing.TB) bool {
 		s.stop(t)
 		return false
 	}
+}
+
+func (s *testRedis) commandLine() []string {
+	if s.conf != "" {
+		return []string{s.conf, "--sentinel"}
+	}
+	args := []string{"--port", s.port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no"}
+	if s.bus != "" {
+		args = append(args, "--cluster-enabled", "yes", "--cluster-port", s.bus, "--cluster-node-timeout", "2000")
+	}
+	return append(args, s.args...)
 }
 
 // answers says whether it is our process that is there, and ready. With a password it may only say that it wants one.
@@ -109,6 +139,15 @@ func (s *testRedis) answers() bool {
 	n, _ := conn.Read(b)
 	answer := string(b[:n])
 	return strings.HasPrefix(answer, "-NOAUTH") || strings.Contains(answer, "process_id:"+strconv.Itoa(s.cmd.Process.Pid)+"\r\n")
+}
+
+func atoi(t testing.TB, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func freePort(t testing.TB) string {

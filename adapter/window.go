@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"context"
 	"slices"
 	"time"
 )
@@ -11,6 +12,9 @@ func (r *Rooms[F]) keepLocked(b *Broadcast[F], now time.Time) {
 		return
 	}
 	r.last = b.Position
+	if len(r.waiting) > 0 {
+		r.wakeLocked()
+	}
 	if r.cfg.Window == 0 {
 		return
 	}
@@ -45,6 +49,47 @@ func (r *Rooms[F]) knownLocked(p Position) bool {
 	return found || p == r.trimmed
 }
 
+// waiter waits for the broadcast at a position, or a later one.
+type waiter struct {
+	Position
+	reached chan struct{}
+}
+
+// Await waits until everything up to p has been broadcast, and reports false if ctx ends before.
+func (r *Rooms[F]) Await(ctx context.Context, p Position) bool {
+	r.mu.Lock()
+	if r.last.Compare(p) >= 0 {
+		r.mu.Unlock()
+		return true
+	}
+	w := waiter{p, make(chan struct{})}
+	i, _ := slices.BinarySearchFunc(r.waiting, p, func(w waiter, p Position) int { return w.Compare(p) })
+	r.waiting = slices.Insert(r.waiting, i, w)
+	r.mu.Unlock()
+	select {
+	case <-w.reached:
+		return true
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i = slices.Index(r.waiting, w)
+	if i >= 0 {
+		r.waiting = slices.Delete(r.waiting, i, i+1)
+	}
+	return i < 0
+}
+
+// wakeLocked ends the waits for positions up to the last.
+func (r *Rooms[F]) wakeLocked() {
+	n := 0
+	for n < len(r.waiting) && r.waiting[n].Compare(r.last) <= 0 {
+		close(r.waiting[n].reached)
+		n++
+	}
+	r.waiting = slices.Delete(r.waiting, 0, n)
+}
+
 // Reset forgets what was broadcast: the log goes on after start, and what was before cannot be made up for. Members
 // and rooms stay; it is for the caller to see that those who are here learn of the gap.
 func (r *Rooms[F]) Reset(start Position) {
@@ -54,6 +99,7 @@ func (r *Rooms[F]) Reset(start Position) {
 		r.forgetLocked()
 	}
 	r.last, r.trimmed = start, start
+	r.wakeLocked()
 }
 
 // Trim forgets what is older than the window. Apply does so too; this is for times when nothing is broadcast.

@@ -40,12 +40,12 @@ func BenchmarkIngest(b *testing.B) {
 		{"photo:completion", "photo.processing.completed", `"photoId":"photo-123"`, `,"clientId":"client-42"`},
 	} {
 		b.Run(bb.channel, func(b *testing.B) {
-			log := adapter.NewMemory(adapter.MemoryConfig{})
+			log := newFakeLog()
 			s := newBus(b, setup{log: log})
 			ctx, cancel := context.WithCancel(context.Background())
 			var tail sync.WaitGroup
 			var entries atomic.Int64
-			tail.Go(func() { _ = log.Tail(ctx, func(e []adapter.Entry) { entries.Add(int64(len(e))) }) })
+			tail.Go(func() { _ = log.memory(ctx, func(e []adapter.Entry) { entries.Add(int64(len(e))) }) })
 			payload, number := benchEvent(b, bb.kind, bb.data, bb.metadata)
 			b.SetBytes(int64(len(payload)))
 			b.ReportAllocs()
@@ -53,7 +53,7 @@ func BenchmarkIngest(b *testing.B) {
 			for b.Loop() {
 				n++
 				number(n) // nobody reads the payload of an entry here, so it may be used again
-				s.handle(ctx, bb.channel, payload)
+				must(b, s.ingest(ctx, adapter.Lease{Channel: bb.channel}, []message{{payload: payload}}))
 			}
 			eventually(b, "the tail", func() bool { return entries.Load() == int64(n) })
 			if got := s.metric("events_received_total", "channel", bb.channel, "event_type", bb.kind); got != float64(n) {
@@ -75,7 +75,7 @@ func BenchmarkFanout(b *testing.B) {
 	log := newFakeLog()
 	var sending atomic.Int64
 	log.tail = func(ctx context.Context, apply func([]adapter.Entry)) error {
-		return log.Memory.Tail(ctx, func(e []adapter.Entry) {
+		return log.memory(ctx, func(e []adapter.Entry) {
 			began := time.Now()
 			apply(e)
 			sending.Add(int64(time.Since(began)))
@@ -109,7 +109,7 @@ func BenchmarkFanout(b *testing.B) {
 	for b.Loop() {
 		n++
 		number(n)
-		s.handle(b.Context(), "photo:processing", bytes.Clone(payload))
+		must(b, s.ingest(b.Context(), adapter.Lease{Channel: "photo:processing"}, []message{{payload: bytes.Clone(payload)}}))
 		for want := int64(n * sockets * wire); read.Load() < want; {
 			<-more
 		}

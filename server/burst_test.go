@@ -18,7 +18,7 @@ func gated() (log *fakeLog, open func()) {
 		case <-ctx.Done():
 			return nil
 		}
-		return log.Memory.Tail(ctx, apply)
+		return log.memory(ctx, apply)
 	}
 	return log, func() { close(gate) }
 }

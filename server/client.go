@@ -28,6 +28,53 @@ type client struct {
 
 func of(sock *socketio.Socket) *client { return sock.Data().(*client) }
 
+// memory is what a client's session says of it, wherever it comes back: what the design's Node servers have in
+// socket.data, and whom it identified as.
+type memory struct {
+	User struct {
+		ID string `json:"id"`
+	} `json:"user"`
+	ClientID  string `json:"clientId,omitempty"`
+	SessionID string `json:"sessionId,omitempty"`
+}
+
+// MarshalJSON encodes what another server is to know.
+func (c *client) MarshalJSON() ([]byte, error) { return json.Marshal(c.memory()) }
+
+func (c *client) memory() (m memory) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m.User.ID = c.UserID
+	m.ClientID, _ = strings.CutPrefix(c.names[0], "client:")
+	m.SessionID, _ = strings.CutPrefix(c.names[1], "session:")
+	return m
+}
+
+// remember reads the data of a session: a client of this server, or what another one has stored. A Node server may have
+// stored something else; then it is not known who the client was, and what it may see is decided by its token alone.
+func remember(data any) (m memory) {
+	switch data := data.(type) {
+	case *client:
+		return data.memory()
+	case json.RawMessage:
+		if json.Unmarshal(data, &m) != nil {
+			return memory{}
+		}
+	}
+	return m
+}
+
+// rooms are those of the last identify.
+func (m memory) rooms() (names [2]string) {
+	if m.ClientID != "" {
+		names[0] = "client:" + m.ClientID
+	}
+	if m.SessionID != "" {
+		names[1] = "session:" + m.SessionID
+	}
+	return names
+}
+
 // serveClients registers what browsers can do.
 func (s *Server) serveClients() {
 	n := s.sockets.Of("/")
@@ -88,13 +135,13 @@ func (s *Server) unauthorized(err error) error {
 
 // resume looks again at what a returning client had: it must be the same user, and may have lost access.
 func (s *Server) resume(ctx context.Context, sock *socketio.Socket, was socketio.Session) ([]string, error) {
-	before, now := was.Data.(*client), of(sock)
-	if before.UserID != now.UserID {
+	before, now := remember(was.Data), of(sock)
+	if before.User.ID != "" && before.User.ID != now.UserID {
 		return nil, auth.ErrDenied
 	}
-	before.mu.Lock()
-	now.names = before.names
-	before.mu.Unlock()
+	now.mu.Lock()
+	now.names = before.rooms()
+	now.mu.Unlock()
 	var rooms []string
 	for _, room := range was.Rooms {
 		err := error(nil)

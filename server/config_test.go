@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/photo-management/event-bus/adapter"
 )
 
 func TestConfigValidate(t *testing.T) {
@@ -55,7 +53,7 @@ func TestConfigValidate(t *testing.T) {
 func TestNewValidates(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	srv, err := New(Config{Drain: -1}, Parts{Log: adapter.NewMemory(adapter.MemoryConfig{}), Metrics: registry})
+	srv, err := New(Config{Drain: -1}, Parts{Log: newFakeLog(), Metrics: registry})
 	if err == nil || srv != nil || !strings.Contains(err.Error(), "server.drain") {
 		t.Errorf("New = %v, %v, want an error about server.drain", srv, err)
 	}

@@ -59,7 +59,7 @@ func TestDrain(t *testing.T) {
 		t.Errorf("a connection is refused with %v, want status 503", err)
 	}
 	select {
-	case b.source.in <- message{"photo:upload", nil, make(chan struct{})}:
+	case b.source.in <- incoming{"photo:upload", nil, make(chan struct{})}:
 		t.Error("a message is taken while draining")
 	case <-b.done:
 	}

@@ -3,45 +3,78 @@ package server
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/photo-management/event-bus/adapter"
 )
 
 // fakeSource is a source fed by a channel.
 type fakeSource struct {
-	in         chan message
+	in         chan incoming
 	fail       chan error // ends Receive
 	subscribed chan struct{}
 	channels   chan []string // what Receive was asked for
 }
 
-type message struct {
+type incoming struct {
 	channel string
 	payload []byte
-	handled chan struct{}
+	heard   chan struct{}
 }
 
 func newFakeSource() *fakeSource {
 	return &fakeSource{
-		in: make(chan message), fail: make(chan error), subscribed: make(chan struct{}), channels: make(chan []string, 1),
+		in: make(chan incoming), fail: make(chan error), subscribed: make(chan struct{}), channels: make(chan []string, 1),
 	}
 }
 
 func (s *fakeSource) Subscribed() <-chan struct{} { return s.subscribed }
 
-func (s *fakeSource) Receive(ctx context.Context, channels []string, handle func(string, []byte)) error {
-	s.channels <- channels
+func (s *fakeSource) Receive(ctx context.Context, what adapter.Subscription) error {
+	s.channels <- what.Channels
+	what.Up()
+	defer what.Down()
 	for {
 		select {
 		case m := <-s.in:
-			handle(m.channel, m.payload)
-			close(m.handled)
+			what.Handle(m.channel, m.payload)
+			close(m.heard)
 		case err := <-s.fail:
 			return err
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// noInputs has no durable events.
+type noInputs struct{}
+
+func (noInputs) Trimmed(context.Context, string, adapter.Position) (bool, error) { return false, nil }
+
+func (noInputs) Consume(ctx context.Context, _ string, _ adapter.Position, _ func([]adapter.Input) error) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// solo leads every channel.
+type solo struct{ channels []string }
+
+func (solo) Hears(bool) {}
+
+func (solo) Beaten() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+func (s solo) Run(ctx context.Context, lead func(context.Context, adapter.Lease)) error {
+	var leads sync.WaitGroup
+	for _, c := range s.channels {
+		leads.Go(func() { lead(ctx, adapter.Lease{Channel: c}) })
+	}
+	leads.Wait()
+	return nil
 }
 
 // fakeOwners is adapter.Owners in memory, with faults on demand.
@@ -113,33 +146,98 @@ func (o *fakeOwners) noted() []string {
 	return append([]string(nil), o.calls...)
 }
 
-// fakeLog is Memory with faults on demand.
+// fakeLog is a log in memory, with faults on demand.
 type fakeLog struct {
-	*adapter.Memory
+	start       adapter.Position
 	appendFault chan error                                                   // each is the outcome of one Append
-	before      func(id string)                                              // called by Append, if set
-	tail        func(ctx context.Context, apply func([]adapter.Entry)) error // instead of Memory's, if set
+	before      func()                                                       // called by Append, if set
+	tail        func(ctx context.Context, apply func([]adapter.Entry)) error // instead of memory's, if set
+
+	mu      sync.Mutex
+	last    adapter.Position
+	pending []adapter.Entry
+	ids     map[string]bool
+	more    chan struct{}
 }
 
 func newFakeLog() *fakeLog {
-	return &fakeLog{Memory: adapter.NewMemory(adapter.MemoryConfig{}), appendFault: make(chan error, 10)}
+	start := adapter.Position{}.Next(time.Now())
+	return &fakeLog{
+		start: start, last: start, appendFault: make(chan error, 10), ids: map[string]bool{}, more: make(chan struct{}, 1),
+	}
 }
 
-func (l *fakeLog) Append(ctx context.Context, id string, messages ...adapter.Message) (bool, error) {
+func (l *fakeLog) Start() adapter.Position { return l.start }
+
+func (l *fakeLog) CaughtUp() <-chan struct{} { return solo{}.Beaten() }
+
+func (l *fakeLog) Wait(context.Context) error { return nil }
+
+func (l *fakeLog) Cursor(context.Context, string) (adapter.Position, error) {
+	return adapter.Position{}, nil
+}
+
+func (l *fakeLog) Known(_ context.Context, keys []string) ([]bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := make([]bool, len(keys))
+	for i, k := range keys {
+		known[i] = l.ids[k]
+	}
+	return known, nil
+}
+
+func (l *fakeLog) Append(ctx context.Context, _ adapter.Lease, records []adapter.Record) ([]bool, error) {
 	if l.before != nil {
-		l.before(id)
+		l.before()
 	}
 	select {
 	case err := <-l.appendFault:
-		return false, err
+		return nil, err
 	default:
-		return l.Memory.Append(ctx, id, messages...)
 	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fresh := make([]bool, len(records))
+	for i, r := range records {
+		fresh[i] = r.Key == "" || !l.ids[r.Key]
+		if !fresh[i] {
+			continue
+		}
+		l.ids[r.Key] = true
+		for _, m := range r.Messages {
+			l.last = l.last.Next(time.Now())
+			l.pending = append(l.pending, adapter.Entry{Position: l.last, Message: m, Key: r.Key})
+		}
+	}
+	wake(l.more)
+	return fresh, nil
 }
 
-func (l *fakeLog) Tail(ctx context.Context, apply func([]adapter.Entry)) error {
+func (l *fakeLog) Tail(ctx context.Context, apply func([]adapter.Entry), _ func(adapter.Position)) error {
 	if l.tail != nil {
 		return l.tail(ctx, apply)
 	}
-	return l.Memory.Tail(ctx, apply)
+	return l.memory(ctx, apply)
+}
+
+// memory is the tail of what was appended.
+func (l *fakeLog) memory(ctx context.Context, apply func([]adapter.Entry)) error {
+	for {
+		select {
+		case <-l.more:
+		case <-ctx.Done():
+			return nil
+		}
+		l.mu.Lock()
+		batch := l.pending
+		l.pending = nil
+		l.mu.Unlock()
+		if len(batch) > 0 {
+			apply(batch)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/photo-management/event-bus/adapter"
 	"github.com/photo-management/event-bus/auth"
+	"github.com/photo-management/event-bus/events"
 	"github.com/photo-management/event-bus/routing"
 )
 
@@ -27,13 +29,15 @@ var testSecret = []byte("0123456789abcdef0123456789abcdef")
 
 // setup says how a bus differs from the usual one.
 type setup struct {
-	config Config
-	jwt    auth.Config
-	policy auth.PolicyConfig
-	limit  auth.LimitConfig
-	rules  map[string][]routing.Rule
-	log    appendLog      // nil means Memory
-	redis  *adapter.Redis // nil means fakes
+	config  Config
+	jwt     auth.Config
+	policy  auth.PolicyConfig
+	limit   auth.LimitConfig
+	rules   map[string][]routing.Rule
+	log     eventLog       // nil means one in memory
+	redis   *adapter.Redis // nil means fakes
+	leaders leaders        // nil means that it leads all channels
+	inputs  inputs         // nil means none
 }
 
 // bus is a Server on a free port, with the parts a test can get at.
@@ -62,7 +66,7 @@ func newBus(t testing.TB, with setup) *bus {
 		with.rules = routing.Default()
 	}
 	if with.log == nil {
-		with.log = adapter.NewMemory(adapter.MemoryConfig{})
+		with.log = newFakeLog()
 	}
 	with.config.Drain = cmp.Or(with.config.Drain, time.Millisecond)
 	b := &bus{t: t, source: newFakeSource(), owners: newFakeOwners(), registry: prometheus.NewRegistry(), done: make(chan struct{})}
@@ -70,12 +74,15 @@ func newBus(t testing.TB, with setup) *bus {
 	b.logs = logs
 	verifier, err := auth.NewVerifier(with.jwt, nil)
 	must(t, err)
-	parts := Parts{Source: b.source, Log: with.log, Owners: b.owners, Verifier: verifier, Logger: zap.New(core), Metrics: b.registry}
+	parts := Parts{
+		Source: b.source, Log: with.log, Owners: b.owners,
+		Verifier: verifier, Logger: zap.New(core), Metrics: b.registry,
+	}
 	if with.redis == nil {
 		parts.Policy, err = auth.NewPolicy(with.policy, b.owners)
 	} else {
 		owners := with.redis.Owners(adapter.OwnersConfig{})
-		parts.Source, parts.Owners = with.redis, owners
+		parts.Owners = owners // TODO
 		parts.Policy, err = auth.NewPolicy(with.policy, owners)
 	}
 	must(t, err)
@@ -83,6 +90,12 @@ func newBus(t testing.TB, with setup) *bus {
 	must(t, err)
 	parts.Rules, err = routing.Compile(with.rules)
 	must(t, err)
+	if parts.Leaders = with.leaders; parts.Leaders == nil {
+		parts.Leaders = solo{parts.Rules.Channels()}
+	}
+	if parts.Inputs = with.inputs; parts.Inputs == nil {
+		parts.Inputs = noInputs{}
+	}
 	b.Server, err = New(with.config, parts)
 	must(t, err)
 
@@ -128,22 +141,34 @@ func start(t testing.TB, with setup) *bus {
 	return b
 }
 
-// publish sends a message in and waits until it was handled.
+// publish sends a message in and waits until it was taken to the log, or dropped.
 func (b *bus) publish(channel string, payload string) {
 	b.t.Helper()
-	m := message{channel, []byte(payload), make(chan struct{})}
+	m := incoming{channel, []byte(payload), make(chan struct{})}
 	select {
 	case b.source.in <- m:
 	case <-time.After(deadline):
 		b.t.Fatal("nobody receives")
 	}
-	wait(b.t, "a message to be handled", m.handled)
+	wait(b.t, "a message to be heard", m.heard)
+	for end := time.Now().Add(deadline); b.channels[channel].waiting.count() > 0; runtime.Gosched() {
+		if time.Now().After(end) {
+			b.t.Fatal("nobody takes the message to the log")
+		}
+	}
 }
 
 // event is an event's JSON. data and metadata are the insides of objects.
 func event(id, kind, data, metadata string) string {
 	return fmt.Sprintf(`{"id":%q,"type":%q,"data":{%s},"metadata":{"source":"test","version":"1.0"%s},"timestamp":"2026-01-31T12:00:00.000Z"}`,
 		id, kind, data, metadata)
+}
+
+func decoded(t testing.TB, payload string) events.Event {
+	t.Helper()
+	ev, err := events.Decode([]byte(payload), 0)
+	must(t, err)
+	return ev
 }
 
 // token is one that never expires.

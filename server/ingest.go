@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"go.uber.org/zap"
 
@@ -12,40 +11,68 @@ import (
 	"github.com/photo-management/event-bus/server/socketio"
 )
 
-// handle takes one message in and sees to what goes wrong. A bad message is counted, told once a burst, and gone;
-// the next one is handled.
-func (s *Server) handle(ctx context.Context, channel string, payload []byte) {
-	err := s.ingest(ctx, channel, payload)
-	if err == nil || ctx.Err() != nil {
-		return
+// message is one incoming message, with its place if it comes from a durable input.
+type message struct {
+	payload []byte
+	cursor  adapter.Position
+}
+
+// ingest takes incoming messages of a channel to the log, in their order and together, however long that takes: it
+// fails only when the lease is gone. A bad message is counted, told once a burst, and gone; the others are taken. It
+// runs on the channel's leader only.
+func (s *Server) ingest(ctx context.Context, lease adapter.Lease, messages []message) error {
+	channel := lease.Channel
+	decoded := make([]events.Event, 0, len(messages))
+	records := make([]adapter.Record, 0, len(messages))
+	for _, m := range messages {
+		ev, err := events.Decode(m.payload, s.cfg.MaxEvent)
+		switch {
+		case err == nil:
+			records = append(records, s.route(channel, ev, m.cursor))
+		case m.cursor != (adapter.Position{}):
+			s.drop(channel, m, err)
+			records = append(records, adapter.Record{Cursor: m.cursor}) // it must not be read again
+		default:
+			s.drop(channel, m, err)
+			continue
+		}
+		decoded = append(decoded, ev)
 	}
+	if len(records) == 0 {
+		return nil
+	}
+	var fresh []bool
+	err := s.persist(ctx, func() (err error) {
+		if err = s.noteOwners(ctx, channel, decoded, records); err == nil {
+			fresh, err = s.Log.Append(ctx, lease, records)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i, ev := range decoded {
+		if records[i].Key != "" {
+			s.metrics.received(channel, ev.Type, fresh[i])
+		}
+	}
+	return nil
+}
+
+func (s *Server) drop(channel string, m message, err error) {
 	s.metrics.ingestError(channel, err)
 	s.dropLog.Do(func() {
-		s.Logger.Warn("message dropped", zap.String("channel", channel), zap.Int("bytes", len(payload)), zap.Error(err))
+		s.Logger.Warn("message dropped", zap.String("channel", channel), zap.Int("bytes", len(m.payload)), zap.Error(err))
 	})
 }
 
-// ingest takes one incoming message to the log, in the order of its channel.
-func (s *Server) ingest(ctx context.Context, channel string, payload []byte) error {
-	ev, err := events.Decode(payload, s.cfg.MaxEvent)
-	if err != nil {
-		return fmt.Errorf("message on %q: %w", channel, err)
-	}
-	// Ids are the publishers' own: the same one on two channels may well be two events.
-	key := channel + "\x00" + ev.ID
-	if err := s.noteOwner(ctx, channel, key, ev); err != nil {
-		return err
-	}
-	var messages []adapter.Message
+// route makes of an event what goes to its rooms.
+func (s *Server) route(channel string, ev events.Event, cursor adapter.Position) adapter.Record {
+	r := adapter.Record{Key: adapter.Key(channel, ev.ID), Cursor: cursor}
 	for _, t := range s.Rules.Targets(channel, ev) {
-		messages = append(messages, adapter.Message{Rooms: t.Rooms, Args: socketio.Args(t.Event, ev.Raw())})
+		r.Messages = append(r.Messages, adapter.Message{Rooms: t.Rooms, Args: socketio.Args(t.Event, ev.Raw())})
 	}
-	fresh, err := s.Log.Append(ctx, key, messages...)
-	if err != nil {
-		return fmt.Errorf("append event of %q: %w", channel, err)
-	}
-	s.metrics.received(channel, ev.Type, fresh)
-	return nil
+	return r
 }
 
 // owner is what uploaded and deleted photos tell about.
@@ -62,35 +89,46 @@ func mustPath(p string) events.Path {
 	return path
 }
 
-// noteOwner keeps whose a photo is, before its event is out and somebody asks for the photo. The event goes on
-// when that fails: its readers are not to blame. One that came before changes nothing.
-func (s *Server) noteOwner(ctx context.Context, channel, key string, ev events.Event) error {
-	if ev.Type != events.PhotoUploaded && ev.Type != events.PhotoDeleted {
+// noteOwners keeps whose a photo is, before its event is out and somebody asks for the photo. The event goes on when
+// that fails: its readers are not to blame. One that came before changes nothing.
+func (s *Server) noteOwners(ctx context.Context, channel string, evs []events.Event, records []adapter.Record) error {
+	var about []events.Event
+	var keys []string
+	for i, ev := range evs {
+		if (ev.Type == events.PhotoUploaded || ev.Type == events.PhotoDeleted) && name(ev, photoPath) != "" {
+			about = append(about, ev)
+			keys = append(keys, records[i].Key)
+		}
+	}
+	if len(about) == 0 {
 		return nil
 	}
-	photo := name(ev, photoPath)
-	if photo == "" {
-		return nil
-	}
-	if known, err := s.Log.Appended(ctx, key); known || err != nil {
+	known, err := s.Log.Known(ctx, keys)
+	if err != nil {
 		return err
 	}
+	for i, ev := range about {
+		if !known[i] {
+			s.noteOwner(ctx, channel, ev)
+		}
+	}
+	return ctx.Err()
+}
+
+func (s *Server) noteOwner(ctx context.Context, channel string, ev events.Event) {
 	var err error
 	if ev.Type == events.PhotoDeleted {
-		err = s.Owners.Delete(ctx, photo)
+		err = s.Owners.Delete(ctx, name(ev, photoPath))
 	} else if user := name(ev, userPath); user != "" {
-		err = s.Owners.Set(ctx, photo, user)
+		err = s.Owners.Set(ctx, name(ev, photoPath), user)
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if err == nil || ctx.Err() != nil {
+		return
 	}
 	if errors.Is(err, adapter.ErrOwned) {
 		s.metrics.errors.WithLabelValues(channel, "owned", "permission").Inc()
 	}
-	if err != nil {
-		s.ownerLog.Do(func() { s.Logger.Warn("owner of photo not kept", zap.Error(err)) })
-	}
-	return nil
+	s.ownerLog.Do(func() { s.Logger.Warn("owner of photo not kept", zap.Error(err)) })
 }
 
 // name is the id that an event has there: a string, or a number, which rooms are named by as well.

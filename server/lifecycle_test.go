@@ -165,27 +165,23 @@ func TestStopWhileAHandlerWaits(t *testing.T) {
 	}
 }
 
-// An Append that waits for room does not keep the server from ending, and is no error.
-func TestStopWhileTheLogIsFull(t *testing.T) {
+// What cannot be taken to the log waits, and does not hold up the end.
+func TestStopWhileTheLogFails(t *testing.T) {
 	t.Parallel()
 	log := newFakeLog()
-	log.Memory = adapter.NewMemory(adapter.MemoryConfig{MaxPending: 1})
-	log.tail = func(ctx context.Context, _ func([]adapter.Entry)) error {
-		<-ctx.Done()
-		return nil
+	appending := make(chan struct{}, 100)
+	log.before = func() {
+		appending <- struct{}{}
+		log.appendFault <- errors.New("away")
 	}
-	appending := make(chan string, 2)
-	log.before = func(id string) { appending <- id }
 	b := start(t, setup{log: log, rules: map[string][]routing.Rule{"news": {{Type: "broadcast"}}}})
-	b.publish("news", event("1", "photo.uploaded", "", ""))
-	b.source.in <- message{"news", []byte(event("2", "photo.uploaded", "", "")), make(chan struct{})}
+	b.source.in <- incoming{"news", []byte(event("1", "photo.uploaded", "", "")), make(chan struct{})}
 	<-appending
 	<-appending
 	b.stop()
 	if err := b.ended(); err != nil {
 		t.Errorf("Run = %v, want nil", err)
 	}
-	b.wantMetric(0, "event_errors_total", "category", "network", "channel", "news", "error_type", "append")
 	if n := b.logs.FilterMessage("message dropped").Len(); n > 0 {
 		t.Errorf("%d messages are logged as dropped", n)
 	}

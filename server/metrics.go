@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +24,9 @@ type metrics struct {
 	refused        *prometheus.CounterVec
 	denied         prometheus.Counter
 	badEvents      prometheus.Counter
+	leases         *prometheus.GaugeVec
+	retries        prometheus.Counter
+	trimmed        *prometheus.CounterVec
 
 	// by channel and type, so that the ingest path looks no label up
 	byType map[string]map[string]prometheus.Counter
@@ -33,7 +35,7 @@ type metrics struct {
 // otherType is the event_type of what is not one of ours.
 const otherType = "other"
 
-func newMetrics(sockets *socketio.Server, channels []string, reg prometheus.Registerer) *metrics {
+func newMetrics(sockets *socketio.Server, channels map[string]*channel, reg prometheus.Registerer) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "eventbus_" + name, Help: help}, labels)
 		reg.MustRegister(c)
@@ -58,20 +60,42 @@ func newMetrics(sockets *socketio.Server, channels []string, reg prometheus.Regi
 		refused:        counter("connections_refused_total", "Connections refused in the handshake.", "reason"),
 		denied:         counter("subscriptions_denied_total", "Subscriptions of clients that were denied.").WithLabelValues(),
 		badEvents:      counter("client_events_refused_total", "Events of clients that were malformed, unknown or too many.").WithLabelValues(),
-		byType:         map[string]map[string]prometheus.Counter{},
+		retries:        counter("log_retries_total", "Attempts to reach the log, while events waited for it, that failed.").WithLabelValues(),
+		trimmed:        counter("input_trimmed_total", "Times a durable input was found trimmed beyond what had been read.", "channel"),
+		leases: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "eventbus_leases_held", Help: "1 while this replica leads the channel.",
+		}, []string{"channel"}),
+		byType: map[string]map[string]prometheus.Counter{},
 	}
-	reg.MustRegister(m.broadcast)
+	reg.MustRegister(m.broadcast, m.leases)
 	gauge("websocket_active_connections", "Open connections, whatever their transport.", func() float64 {
 		return float64(sockets.Engine().Len())
 	})
 	gauge("active_rooms_total", "Rooms that have members.", func() float64 { return float64(sockets.Of("/").Rooms()) })
-	for _, channel := range channels {
+	for channel, c := range channels {
+		m.leases.WithLabelValues(channel).Set(0)
 		m.byType[channel] = map[string]prometheus.Counter{}
 		for _, t := range append(events.Types(), otherType) {
 			m.byType[channel][t] = m.events.WithLabelValues(channel, t)
 		}
+		waitingGauge(reg, channel, c.waiting)
 	}
 	return m
+}
+
+// waitingGauge shows what was heard and is not known to be in the log.
+func waitingGauge(reg prometheus.Registerer, channel string, w *waiting) {
+	label := prometheus.Labels{"channel": channel}
+	reg.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "eventbus_waiting_events", ConstLabels: label,
+			Help: "Plain events heard and not known to be in the log: a leader's queue, and what the others keep in case it dies.",
+		}, func() float64 { return float64(w.count()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "eventbus_waiting_dropped_total", ConstLabels: label,
+			Help: "Plain events that a replica which does not lead let go, as it kept too many.",
+		}, func() float64 { return float64(w.forgotten()) }),
+	)
 }
 
 func (m *metrics) received(channel, eventType string, fresh bool) {
@@ -88,14 +112,11 @@ func (m *metrics) received(channel, eventType string, fresh bool) {
 }
 
 func (m *metrics) ingestError(channel string, err error) {
-	kind, category := "append", "network"
-	switch {
-	case errors.Is(err, events.ErrTooLarge):
-		kind, category = "too_large", "validation"
-	case errors.Is(err, events.ErrMalformed):
-		kind, category = "malformed", "validation"
+	kind := "malformed"
+	if errors.Is(err, events.ErrTooLarge) {
+		kind = "too_large"
 	}
-	m.errors.WithLabelValues(channel, kind, category).Inc()
+	m.errors.WithLabelValues(channel, kind, "validation").Inc()
 }
 
 func (m *metrics) delivered(entries int, took time.Duration) {

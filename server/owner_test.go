@@ -57,7 +57,7 @@ func TestOwnerBeforeDelivery(t *testing.T) {
 	b := newBus(t, setup{log: log})
 	var mu sync.Mutex
 	var known []string // when something was appended
-	log.before = func(string) {
+	log.before = func() {
 		mu.Lock()
 		defer mu.Unlock()
 		known = append(known, strings.Join(b.owners.noted(), ", "))

@@ -1,9 +1,10 @@
 // Package server is the event bus: it takes events from Redis, routes them to rooms, and serves the browsers that
 // listen there.
 //
-// An event's way is two short passes. ingest.go takes a message from Redis to the log: decode, route, append.
-// tail.go takes entries of the log to the sockets. client.go is what browsers may ask for. The wire belongs to
-// socketio, the log and the rooms to adapter, who may what to auth, which rooms to routing.
+// An event's way is two short passes. ingest.go takes messages from Redis to the log: decode, route, append; lead.go
+// and waiting.go see that one replica does it for each channel, and another when that one is gone. tail.go takes entries
+// of the log to the sockets of this replica. client.go is what browsers may ask for. The wire belongs to socketio, the
+// log and the rooms to adapter, who may what to auth, which rooms to routing.
 package server
 
 import (
@@ -34,6 +35,8 @@ type Config struct {
 	Socket socketio.Options
 	// MaxEvent is the size in bytes of the largest event taken from Redis. Zero means 1 MiB.
 	MaxEvent int
+	// InputPrefix and a channel's name are the stream of its durable input. Zero means "eventbus:in:".
+	InputPrefix string
 	// MaxSubscriptions is how many photos and users one socket may subscribe to at a time. Zero means 1,000.
 	MaxSubscriptions int
 	// Drain is the time over which open connections are closed at the end. Zero means 20 s.
@@ -46,6 +49,7 @@ func (c Config) withDefaults() Config {
 		c.Socket.Engine.Headers = []string{"Authorization"} // all that is asked for later
 	}
 	c.MaxEvent = cmp.Or(c.MaxEvent, events.DefaultMaxBytes)
+	c.InputPrefix = cmp.Or(c.InputPrefix, "eventbus:in:")
 	c.MaxSubscriptions = cmp.Or(c.MaxSubscriptions, 1000)
 	c.Drain = cmp.Or(c.Drain, 20*time.Second)
 	return c
@@ -69,18 +73,51 @@ func (c Config) Validate() error {
 	return errors.Join(append(errs, c.withDefaults().Socket.Validate())...)
 }
 
-// source is where events come in: adapter.Redis.
+// source is where plain events are heard: adapter.Listener.
 type source interface {
-	Receive(ctx context.Context, channels []string, handle func(channel string, payload []byte)) error
+	Receive(ctx context.Context, what adapter.Subscription) error
 	Subscribed() <-chan struct{}
 }
 
-// appendLog orders what is broadcast: adapter.Memory.
-type appendLog interface {
+// inputs is where durable events are read: adapter.Redis.
+type inputs interface {
+	Consume(ctx context.Context, stream string, after adapter.Position, handle func([]adapter.Input) error) error
+	Trimmed(ctx context.Context, stream string, after adapter.Position) (bool, error)
+}
+
+// leaders say which channels this replica leads: adapter.Replicas.
+type leaders interface {
+	Run(ctx context.Context, lead func(context.Context, adapter.Lease)) error
+	Hears(bool)
+	Beaten() <-chan struct{}
+}
+
+// eventLog orders what is broadcast: adapter.Log.
+type eventLog interface {
 	Start() adapter.Position
-	Appended(ctx context.Context, id string) (bool, error)
-	Append(ctx context.Context, id string, messages ...adapter.Message) (bool, error)
-	Tail(ctx context.Context, apply func([]adapter.Entry)) error
+	CaughtUp() <-chan struct{}
+	Wait(ctx context.Context) error
+	Known(ctx context.Context, keys []string) ([]bool, error)
+	Append(ctx context.Context, lease adapter.Lease, records []adapter.Record) (fresh []bool, err error)
+	Cursor(ctx context.Context, channel string) (adapter.Position, error)
+	Tail(ctx context.Context, apply func([]adapter.Entry), gap func(adapter.Position)) error
+}
+
+// sessions keeps what returning clients get back where every replica finds it: adapter.Sessions.
+type sessions interface {
+	Run(ctx context.Context, state func(pid string) (adapter.StoredSession, bool), taken func(pid string)) error
+	Save(ctx context.Context, pid string) error
+	Changed(pid string)
+	Look(ctx context.Context, pid string) (adapter.StoredSession, bool, error)
+	Take(ctx context.Context, pid string) (s adapter.StoredSession, from string, ok bool, err error)
+	Release(pid string)
+	Drop(pid string)
+}
+
+// peers are the other servers of the cluster: adapter.Peers.
+type peers interface {
+	Run(ctx context.Context, serve func(r adapter.Request, respond func(adapter.Response))) error
+	Request(ctx context.Context, r adapter.Request, each func(adapter.Response)) error
 }
 
 // owners remembers whose a photo is: adapter.Owners.
@@ -89,10 +126,16 @@ type owners interface {
 	Delete(ctx context.Context, photoID string) error
 }
 
-// Parts are what a Server works with. All are needed.
+// Parts are what a Server works with. All are needed, but for those that say otherwise.
 type Parts struct {
+	ID       string // of this replica among all of the cluster: 16 hex digits
 	Source   source
-	Log      appendLog
+	Inputs   inputs
+	Leaders  leaders
+	Log      eventLog
+	Sessions sessions          // nil: clients are recovered by the replica that they were on, and by no other
+	Peers    peers             // nil: there are no others to ask
+	Emitters *adapter.Emitters // nil: what those publish is not heard
 	Owners   owners
 	Rules    *routing.Rules
 	Verifier *auth.Verifier
@@ -106,10 +149,11 @@ type Parts struct {
 type Server struct {
 	cfg Config
 	Parts
-	sockets *socketio.Server
-	clients *socketio.Namespace
-	metrics *metrics
-	state   atomic.Value // of error: why it is not ready, errReady when it is
+	sockets  *socketio.Server
+	clients  *socketio.Namespace
+	channels map[string]*channel
+	metrics  *metrics
+	state    atomic.Value // of error: why it is not ready, errReady when it is
 
 	// What outsiders can bring about is told once in a while, each kind for itself.
 	dropLog, ownerLog, tokenLog, accessLog rate.Sometimes
@@ -127,8 +171,20 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	cfg.Socket.Start = parts.Log.Start()
-	s := &Server{cfg: cfg, Parts: parts}
+	cfg.Socket.Start, cfg.Socket.ID = parts.Log.Start(), parts.ID
+	if parts.Sessions != nil {
+		cfg.Socket.Sessions = parts.Sessions
+	}
+	if parts.Peers != nil {
+		cfg.Socket.Cluster = cluster{parts.Log, parts.Peers}
+	}
+	s := &Server{cfg: cfg, Parts: parts, channels: map[string]*channel{}}
+	for _, name := range parts.Rules.Channels() {
+		s.channels[name] = &channel{name: name, waiting: newWaiting(name, eventID), ingest: s.ingest, durable: true}
+	}
+	if parts.Emitters != nil {
+		s.channels[EmitterChannel] = &channel{name: EmitterChannel, waiting: newWaiting(EmitterChannel, wholePayload), ingest: s.ingestEmitted}
+	}
 	for _, l := range []*rate.Sometimes{&s.dropLog, &s.ownerLog, &s.tokenLog, &s.accessLog} {
 		l.First, l.Interval = 1, 10*time.Second
 	}
@@ -137,7 +193,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	if s.sockets, err = socketio.New(cfg.Socket); err != nil {
 		return nil, err
 	}
-	s.metrics = newMetrics(s.sockets, parts.Rules.Channels(), parts.Metrics)
+	s.metrics = newMetrics(s.sockets, s.channels, parts.Metrics)
 	s.serveClients()
 	return s, nil
 }
@@ -157,14 +213,16 @@ func (s *Server) Ready() error {
 // Connections is the number of open connections.
 func (s *Server) Connections() int { return s.sockets.Engine().Len() }
 
-// Run serves until ctx ends or a part fails, then drains: it says so to Ready, takes no more events, closes the
+// Run serves until ctx ends or a part fails, then drains: it says so to Ready, gives up what it leads, closes the
 // connections over Config.Drain, and returns when all is gone.
 func (s *Server) Run(ctx context.Context) error {
 	stopping, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx)) // until the connections are drained
 	defer stop()
-	var sockets, ingest sync.WaitGroup
+	storing, stored := context.WithCancel(context.WithoutCancel(ctx)) // until nothing can change any more
+	defer stored()
+	var store, sockets, ingest sync.WaitGroup
 	run := func(g *sync.WaitGroup, part string, fn func() error) {
 		g.Go(func() {
 			if err := fn(); err != nil {
@@ -172,22 +230,28 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		})
 	}
-	run(&sockets, "sockets", func() error { return s.sockets.Run(serving) })
-	run(&sockets, "log", func() error { return s.Log.Tail(serving, s.tail) })
+	run(&sockets, "log", func() error { return s.Log.Tail(serving, s.tail, s.gap) })
 	run(&sockets, "memory", func() error { return s.release(serving) })
 	run(&sockets, "verifier", func() error { return s.Verifier.Run(serving) })
-	run(&ingest, "redis", func() error {
-		return s.Source.Receive(stopping, s.Rules.Channels(), func(channel string, payload []byte) {
-			s.handle(stopping, channel, payload)
-		})
-	})
-
-	for _, up := range []<-chan struct{}{s.sockets.Engine().Accepting(), s.Source.Subscribed()} {
-		select {
-		case <-up:
-		case <-stopping.Done():
+	run(&ingest, "redis", func() error { return s.Source.Receive(stopping, s.subscription(stopping)) })
+	run(&ingest, "leases", func() error { return s.Leaders.Run(stopping, s.lead) })
+	up := func(parts ...<-chan struct{}) {
+		for _, part := range parts {
+			select {
+			case <-part:
+			case <-stopping.Done():
+			}
 		}
 	}
+	up(s.Log.CaughtUp()) // those who return must find what they missed
+	if s.Sessions != nil {
+		run(&store, "sessions", func() error { return s.Sessions.Run(storing, s.sockets.Session, s.sockets.Taken) })
+	}
+	if s.Peers != nil {
+		run(&sockets, "peers", func() error { return s.Peers.Run(serving, s.sockets.Serve) })
+	}
+	run(&sockets, "sockets", func() error { return s.sockets.Run(serving) })
+	up(s.sockets.Engine().Accepting(), s.Source.Subscribed(), s.Leaders.Beaten())
 	if stopping.Err() == nil {
 		s.state.Store(errReady)
 	}
@@ -201,10 +265,27 @@ func (s *Server) Run(ctx context.Context) error {
 	s.sockets.Drain(serving, s.cfg.Drain)
 	stop()
 	sockets.Wait()
+	stored()
+	store.Wait()
 	if err := context.Cause(stopping); err != context.Cause(ctx) {
 		return err // a part failed
 	}
 	return nil
+}
+
+// subscription is what is heard from Redis.
+func (s *Server) subscription(ctx context.Context) adapter.Subscription {
+	what := adapter.Subscription{
+		Channels: s.Rules.Channels(),
+		Handle:   func(channel string, payload []byte) { s.hear(ctx, channel, payload) },
+		Up:       func() { s.Leaders.Hears(true) },
+		Down:     func() { s.Leaders.Hears(false) },
+	}
+	if s.Emitters != nil {
+		what.Channels = append(what.Channels, s.Emitters.Commands())
+		what.Patterns = []string{s.Emitters.Events()}
+	}
+	return what
 }
 
 // reason bounds the label values of disconnections.

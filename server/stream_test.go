@@ -18,10 +18,10 @@ func (b *bus) stream(t *testing.T, photo string) {
 		defer tick.Stop()
 		for i := 0; ; i++ {
 			<-tick.C
-			m := message{"photo:completion", []byte(numbered(photo, i)), make(chan struct{})}
+			m := incoming{"photo:completion", []byte(numbered(photo, i)), make(chan struct{})}
 			select {
 			case b.source.in <- m:
-				<-m.handled
+				<-m.heard
 			case <-stop:
 				return
 			}

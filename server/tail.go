@@ -10,6 +10,11 @@ import (
 // one order; it waits for no client.
 func (s *Server) tail(entries []adapter.Entry) {
 	start := time.Now()
-	s.clients.Deliver(entries)
+	s.sockets.Deliver(entries)
 	s.metrics.delivered(len(entries), time.Since(start))
+	s.written(entries)
 }
+
+// gap is called where entries are gone that the tail has not read. What was missed cannot be told, but that it was:
+// all clients are closed, and come back as new ones.
+func (s *Server) gap(at adapter.Position) { s.sockets.Reset(at) }

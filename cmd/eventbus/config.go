@@ -27,6 +27,7 @@ type config struct {
 	logLevel      zapcore.Level
 
 	redis     adapter.RedisConfig
+	cluster   clusterConfig
 	jwt       auth.Config
 	jwtSecret string
 	limit     auth.LimitConfig
@@ -44,6 +45,8 @@ func (c *config) flags(fs *flag.FlagSet) {
 	fs.Func("log-level", "debug, info, warn or error (default info)", func(v string) error { return c.logLevel.Set(v) })
 
 	redisFlags(fs, &c.redis)
+	c.cluster.flags(fs)
+	fs.StringVar(&c.server.InputPrefix, "input-prefix", "eventbus:in:", "what the keys of the durable input streams begin with; the channel's name follows")
 
 	fs.StringVar(&c.jwtSecret, "jwt-secret", "", "secret that signs tokens (HS256); better in the environment than on a command line")
 	fs.StringVar(&c.jwt.KeyFile, "jwt-key-file", "", "PEM file of the public keys that verify tokens, instead of a secret")
@@ -94,8 +97,9 @@ func (c *config) check() error {
 			c.healthHost = "127.0.0.1"
 		}
 	}
-	if !c.dev && c.redis.URL == "" && c.redis.Host == "" {
-		errs = append(errs, errors.New("redis-url (REDIS_URL) or redis-host (REDIS_HOST): none is set; name your Redis, or try --dev"))
+	if !c.dev && !c.redis.Named() {
+		errs = append(errs, errors.New("redis-url (REDIS_URL), redis-host (REDIS_HOST) or redis-addresses (REDIS_ADDRESSES): "+
+			"none is set; name your Redis, or try --dev"))
 	}
 	c.jwt.Secret = []byte(c.jwtSecret)
 	c.redis.MaxMessage = c.server.MaxEvent
@@ -105,7 +109,7 @@ func (c *config) check() error {
 	default:
 		errs = append(errs, c.jwt.Validate())
 	}
-	errs = append(errs, c.redis.Validate(), c.limit.Validate(), c.policy.Validate(), c.server.Validate())
+	errs = append(errs, c.redis.Validate(), c.limit.Validate(), c.policy.Validate(), c.server.Validate(), c.cluster.check(c))
 	if err := errors.Join(errs...); err != nil {
 		return usageError{err}
 	}
@@ -113,7 +117,7 @@ func (c *config) check() error {
 }
 
 // embedded reports whether an embedded Redis is wanted.
-func (c *config) embedded() bool { return c.dev && c.redis.URL == "" && c.redis.Host == "" }
+func (c *config) embedded() bool { return c.dev && !c.redis.Named() }
 
 func (c *config) websocketAddr() string {
 	return net.JoinHostPort(c.websocketHost, strconv.Itoa(c.websocketPort))

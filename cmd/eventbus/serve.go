@@ -80,22 +80,24 @@ func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger) erro
 	}
 	defer redis.Close()
 
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	redisMetrics(registry, redis)
-	srv, verifier, err := newServer(cfg, redis, registry, log)
-	if err != nil {
-		return err
-	}
-
 	public, err := net.Listen("tcp", cfg.websocketAddr())
 	if err != nil {
 		return fmt.Errorf("websocket-port (WEBSOCKET_PORT): %w", err)
 	}
+	defer public.Close()
 	internal, err := net.Listen("tcp", cfg.healthAddr())
 	if err != nil {
-		public.Close()
 		return fmt.Errorf("health-port (HEALTH_PORT): %w", err)
+	}
+	defer internal.Close()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	srv, verifier, err := newServer(ctx, cfg, redis, internal.Addr(), registry, log)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil
+	case err != nil:
+		return err
 	}
 	announce(cfg, std, log, public.Addr(), internal.Addr())
 
@@ -124,7 +126,8 @@ func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger) erro
 	return errors.Join(failed[:]...)
 }
 
-func newServer(cfg config, redis *adapter.Redis, registry prometheus.Registerer, log *zap.Logger) (*server.Server, *auth.Verifier, error) {
+// newServer makes the server of this replica, and opens the log.
+func newServer(ctx context.Context, cfg config, redis *adapter.Redis, internal net.Addr, registry prometheus.Registerer, log *zap.Logger) (*server.Server, *auth.Verifier, error) {
 	verifier, err := auth.NewVerifier(cfg.jwt, log)
 	if err != nil {
 		return nil, nil, err
@@ -142,9 +145,8 @@ func newServer(cfg config, redis *adapter.Redis, registry prometheus.Registerer,
 	if err != nil {
 		return nil, nil, err
 	}
-	srv, err := server.New(cfg.server, server.Parts{
-		Source:   redis,
-		Log:      adapter.NewMemory(adapter.MemoryConfig{}),
+	parts := server.Parts{
+		Inputs:   redis,
 		Owners:   owners,
 		Rules:    rules,
 		Verifier: verifier,
@@ -152,7 +154,11 @@ func newServer(cfg config, redis *adapter.Redis, registry prometheus.Registerer,
 		Limiter:  limiter,
 		Logger:   log,
 		Metrics:  registry,
-	})
+	}
+	if err := joinCluster(ctx, cfg, redis, internal, &parts, registry, log); err != nil {
+		return nil, nil, err
+	}
+	srv, err := server.New(cfg.server, parts)
 	return srv, verifier, err
 }
 
@@ -174,23 +180,6 @@ func publicHandler(cfg config, srv *server.Server, redis *adapter.Redis, verifie
 	mux.Handle("/socket.io/", web.Bundles("/socket.io/", srv))
 	mux.Handle("/", web.NewSite(site))
 	return mux
-}
-
-// redisMetrics show how the input is.
-func redisMetrics(reg prometheus.Registerer, redis *adapter.Redis) {
-	reg.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "eventbus_redis_connected", Help: "1 while events are heard from Redis."},
-			func() float64 {
-				if redis.Connected() {
-					return 1
-				}
-				return 0
-			}),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "eventbus_redis_reconnects_total", Help: "Subscriptions to Redis that were made again."},
-			func() float64 { return float64(redis.Reconnects()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "eventbus_redis_oversized_total", Help: "Messages from Redis that were too big to look at."},
-			func() float64 { return float64(redis.Oversized()) }),
-	)
 }
 
 func startEmbedded(port int) (*adapter.Embedded, error) {

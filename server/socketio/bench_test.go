@@ -87,7 +87,7 @@ func BenchmarkEmit(b *testing.B) {
 		b.Run(fmt.Sprint("Deliver/window=", window), func(b *testing.B) {
 			n := room(b)
 			for i := range b.N {
-				n.Deliver([]adapter.Entry{{
+				n.deliver([]adapter.Entry{{
 					Position: adapter.Position{MS: 2, Seq: uint64(i)},
 					Message:  adapter.Message{Rooms: []string{"room"}, Args: Args("processing.event", payload)},
 				}})

@@ -1,19 +1,24 @@
 package socketio
 
 import (
+	"slices"
 	"time"
 
 	"github.com/photo-management/event-bus/adapter"
 	"github.com/photo-management/event-bus/server/engineio"
 )
 
-// Target is a set of sockets to send to: those in any of some rooms, or all of a namespace, but for some. It is a
-// value; its methods return narrower ones.
+// Target is a set of sockets to send to, on all servers: those in any of some rooms, or all of a namespace, but for
+// some. It is a value; its methods return narrower ones.
+//
+// With Options.Cluster, what a Target is told to do goes through the log, so it happens in one order everywhere, and
+// soon rather than at once. Its methods then wait until the log has it, at most 5 s.
 type Target struct {
 	ns       *Namespace
 	rooms    []string
 	except   []string
 	volatile bool
+	local    bool
 }
 
 // To addresses the sockets in any of the rooms; a socket's id is a room too. Without rooms it addresses all.
@@ -36,55 +41,51 @@ func (t Target) Volatile() Target {
 	return t
 }
 
+// Local addresses only those of the sockets that are on this server, and acts at once. What is emitted so has no
+// place in the log: it is not kept for those who are away, and brings no offset to come back with.
+func (t Target) Local() Target {
+	t.local = true
+	return t
+}
+
 // Emit sends an event to every socket addressed, once.
 func (t Target) Emit(event string, args ...any) error {
 	data, err := encodeArgs(event, args)
 	if err != nil {
 		return err
 	}
+	if t.acts() {
+		t.emit(data)
+		return nil
+	}
+	return t.ns.publish(adapter.Message{
+		Kind: adapter.Event, Rooms: t.rooms, Except: t.except,
+		Args: data[1:], Binary: hasBinary(data), Volatile: t.volatile,
+	})
+}
+
+// acts reports whether t acts at once rather than through the log.
+func (t Target) acts() bool { return t.local || t.ns.srv.opts.Cluster == nil }
+
+func (t Target) emit(data []byte) {
 	t.ns.emit.Lock() // one order for everybody
 	defer t.ns.emit.Unlock()
 	b := adapter.Broadcast[*engineio.Message]{Rooms: t.rooms, Except: t.except, Volatile: t.volatile}
 	last := t.ns.rooms.Position()
-	if !t.volatile {
+	if !t.volatile && !t.local {
 		b.Position = last.Next(time.Now())
 		last = b.Position
 	}
-	b.Frame = t.ns.message(packet{kind: typeEvent}, data, t.ns.offset(last))
+	offset := t.ns.offset(last)
+	if t.local && !endsWithText(data) {
+		offset = nil
+	}
+	b.Frame = t.ns.message(packet{kind: typeEvent}, data, offset)
 	b.Frame.Volatile = t.volatile
 	t.ns.rooms.Apply([]adapter.Broadcast[*engineio.Message]{b})
-	return nil
 }
 
-// Deliver applies entries of the log to the namespace's own sockets, in order. A namespace that is fed from a log
-// is not to be emitted to otherwise, but for volatile broadcasts: positions are the log's.
-func (n *Namespace) Deliver(entries []adapter.Entry) {
-	n.emit.Lock()
-	defer n.emit.Unlock()
-	// Enough at a time for merged writes, and much less than may wait for a client before it counts as slow.
-	most := min(256<<10, n.srv.opts.Engine.MaxQueue/2)
-	var batch []adapter.Broadcast[*engineio.Message]
-	size := 0
-	for _, e := range entries {
-		frame := n.entry(e)
-		if size += frame.Len(); size > most && len(batch) > 0 {
-			n.rooms.Apply(batch)
-			batch, size = batch[:0], frame.Len()
-		}
-		batch = append(batch, adapter.Broadcast[*engineio.Message]{
-			Position: e.Position, Rooms: e.Rooms, Except: e.Except, Frame: frame, Volatile: e.Volatile, At: e.At,
-		})
-	}
-	n.rooms.Apply(batch)
-}
-
-// entry encodes an entry of the log. Its payload is JSON from elsewhere: nothing in it is taken for a Binary.
-func (n *Namespace) entry(e adapter.Entry) *engineio.Message {
-	head := appendPacket(make([]byte, 0, 64), packet{kind: typeEvent, namespace: n.name})
-	return engineio.NewMessage(append(head, '['), e.Args, n.offset(e.Position), closing)
-}
-
-// Sockets lists the sockets addressed.
+// Sockets lists those of the sockets addressed that are on this server. FetchSockets tells of all.
 func (t Target) Sockets() []*Socket {
 	members := t.ns.rooms.Members(t.rooms, t.except)
 	out := make([]*Socket, 0, len(members))
@@ -95,22 +96,43 @@ func (t Target) Sockets() []*Socket {
 }
 
 // Join puts all sockets addressed into rooms.
-func (t Target) Join(rooms ...string) {
-	for _, s := range t.Sockets() {
-		s.Join(rooms...)
-	}
+func (t Target) Join(rooms ...string) error {
+	return t.do(adapter.Message{Kind: adapter.Join, Into: slices.Clone(rooms)})
 }
 
 // Leave takes all sockets addressed out of rooms.
-func (t Target) Leave(rooms ...string) {
-	for _, s := range t.Sockets() {
-		s.Leave(rooms...)
-	}
+func (t Target) Leave(rooms ...string) error {
+	return t.do(adapter.Message{Kind: adapter.Leave, Into: slices.Clone(rooms)})
 }
 
 // Disconnect disconnects all sockets addressed.
-func (t Target) Disconnect() {
+func (t Target) Disconnect() error { return t.do(adapter.Message{Kind: adapter.Disconnect}) }
+
+// Close disconnects all sockets addressed and closes their connections, with their sockets in other namespaces.
+func (t Target) Close() error { return t.do(adapter.Message{Kind: adapter.Disconnect, Close: true}) }
+
+func (t Target) do(m adapter.Message) error {
+	if t.acts() {
+		t.act(&m)
+		return nil
+	}
+	m.Rooms, m.Except = t.rooms, t.except
+	return t.ns.publish(m)
+}
+
+// act does to this server's sockets what m says.
+func (t Target) act(m *adapter.Message) {
 	for _, s := range t.Sockets() {
-		s.Disconnect()
+		switch m.Kind {
+		case adapter.Join:
+			s.Join(m.Into...)
+		case adapter.Leave:
+			s.Leave(m.Into...)
+		case adapter.Disconnect:
+			s.Disconnect()
+			if m.Close {
+				s.client.close()
+			}
+		}
 	}
 }

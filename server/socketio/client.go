@@ -25,6 +25,21 @@ type pending struct {
 	attachments [][]byte
 }
 
+// fill puts the attachments where they belong. An acknowledgement may go on to another server, where it must be
+// told what was binary.
+func (p *pending) fill() (err error) {
+	if p.packet.kind != typeAck {
+		p.packet.data, err = insertBinary(p.packet.data, p.attachments)
+		return err
+	}
+	attachments := make([]Binary, len(p.attachments))
+	for i, a := range p.attachments {
+		attachments[i] = a
+	}
+	p.packet.data, err = insertBinary(p.packet.data, attachments)
+	return err
+}
+
 func (s *Server) accept(conn *engineio.Conn) engineio.Handler {
 	c := &client{srv: s, conn: conn}
 	c.timeout = time.AfterFunc(s.opts.ConnectTimeout, conn.Close)
@@ -51,8 +66,7 @@ func (c *client) decode(data []byte, binary bool) error {
 			return nil
 		}
 		c.pending = nil
-		var err error
-		if p.packet.data, err = insertBinary(p.packet.data, p.attachments); err != nil {
+		if err := p.fill(); err != nil {
 			return err
 		}
 		return c.handle(p.packet)
@@ -118,6 +132,8 @@ func (c *client) connect(p packet) {
 	}
 	c.stopTimeout()
 	c.sockets = append(c.sockets, s)
+	s.since = time.Now().UnixMilli()
+	ns.tell(s.pid)
 	s.connected.Store(true)
 	s.Flush()
 	ns.connected(ctx, s)
@@ -149,6 +165,16 @@ func (c *client) Closed(why engineio.Reason) {
 	for _, s := range slices.Clone(c.sockets) {
 		s.end(Reason(why))
 	}
+}
+
+// close disconnects all sockets of the connection, and closes it.
+func (c *client) close() {
+	c.conn.Do(func() {
+		for _, s := range c.sockets {
+			s.Disconnect()
+		}
+		c.conn.Close()
+	})
 }
 
 func (c *client) stopTimeout() {

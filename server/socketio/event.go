@@ -64,6 +64,10 @@ func encodeArgs(event string, args []any) ([]byte, error) {
 	if slices.Contains(reservedEvents, event) {
 		return nil, fmt.Errorf("event %q: the name is reserved", event) // clients close on it
 	}
+	return encodeEvent(event, args)
+}
+
+func encodeEvent(event string, args []any) ([]byte, error) {
 	data := make([]byte, 0, len(event)+128)
 	return appendArgs(appendName(append(data, '['), event), args)
 }
@@ -114,11 +118,17 @@ func (n *Namespace) message(p packet, data, offset []byte) *engineio.Message {
 	p.namespace = n.name
 	data, attachments := extractBinary(data)
 	p.attachments = len(attachments)
-	head := appendPacket(make([]byte, 0, 64), p)
 	if attachments == nil {
-		return engineio.NewMessage(head, data, offset, closing)
+		return n.plainMessage(p, data, offset)
 	}
+	head := appendPacket(make([]byte, 0, 64), p)
 	return engineio.NewBinaryMessage(append(append(append(head, data...), offset...), ']'), attachments...)
+}
+
+// plainMessage is message for data without stand-ins.
+func (n *Namespace) plainMessage(p packet, data, offset []byte) *engineio.Message {
+	p.namespace = n.name
+	return engineio.NewMessage(appendPacket(make([]byte, 0, 64), p), data, offset, closing)
 }
 
 var closing = []byte{']'}

@@ -41,10 +41,13 @@ type Namespace struct {
 	gone        func(*Socket, Reason)
 	handlers    map[string]Handler
 	fallback    Handler
+	asked       map[string]ServerHandler
 
 	rooms    *adapter.Rooms[*engineio.Message]
 	sessions *sessions
 	emit     sync.Mutex // keeps positions of local broadcasts in order
+	telling  sync.Mutex // keeps what Options.Sessions is told in order
+	inbox    inbox
 }
 
 func newNamespace(s *Server, name string) *Namespace {
@@ -55,6 +58,7 @@ func newNamespace(s *Server, name string) *Namespace {
 		gone:      func(*Socket, Reason) {},
 		fallback:  func(context.Context, *Socket, *Event) {},
 		handlers:  map[string]Handler{},
+		asked:     map[string]ServerHandler{},
 		rooms: adapter.NewRooms[*engineio.Message](adapter.RoomsConfig{
 			Window:   s.opts.RecoveryWindow,
 			MaxBytes: s.opts.RecoveryBytes,

@@ -78,7 +78,7 @@ func TestNothingMissedNothingDoubled(t *testing.T) {
 				batch[i] = adapter.Entry{Position: at(n), Message: adapter.Message{
 					Rooms: []string{"a", fmt.Sprint("other", n%4)}, Args: fmt.Appendf(nil, `"n",%d`, n)}}
 			}
-			s.Of("/").Deliver(batch)
+			s.Deliver(batch)
 			if dice.IntN(3) == 0 {
 				time.Sleep(time.Duration(dice.IntN(500)) * time.Microsecond) // leave some time to the clients
 			}

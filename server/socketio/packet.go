@@ -225,9 +225,30 @@ func extractBinary(data []byte) ([]byte, [][]byte) {
 	}
 }
 
-// insertBinary replaces the placeholders in data by the attachments in base64, which encoding/json decodes into a
-// []byte or Binary field.
-func insertBinary(data []byte, attachments [][]byte) ([]byte, error) {
+// hasBinary reports whether there are stand-ins in data.
+func hasBinary(data []byte) bool {
+	_, attachments := extractBinary(data)
+	return attachments != nil
+}
+
+// plainBinary replaces the stand-ins in data by their base64 strings.
+func plainBinary(data []byte) []byte {
+	var out []byte
+	for {
+		before, after, found := bytes.Cut(data, []byte(binaryMark))
+		out = append(out, before...)
+		if !found {
+			return out
+		}
+		text, rest, _ := bytes.Cut(after, []byte(`"}`))
+		out = append(append(append(out, '"'), text...), '"')
+		data = rest
+	}
+}
+
+// insertBinary replaces the placeholders in data by the attachments: a []byte in base64, which encoding/json decodes
+// into a []byte or Binary field, and a Binary by its stand-in.
+func insertBinary[B ~[]byte](data []byte, attachments []B) ([]byte, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
 	var tree any
@@ -242,7 +263,7 @@ func insertBinary(data []byte, attachments [][]byte) ([]byte, error) {
 }
 
 // replacePlaceholders recurses at most as deep as encoding/json decodes, 10,000 levels.
-func replacePlaceholders(v any, attachments [][]byte) (any, error) {
+func replacePlaceholders[B ~[]byte](v any, attachments []B) (any, error) {
 	var err error
 	switch v := v.(type) {
 	case []any:

@@ -21,7 +21,7 @@ var recovering = Options{RecoveryWindow: time.Minute, Start: at(0)}
 
 // log broadcasts event n, whose argument is n, to rooms.
 func (s *testServer) log(n int, rooms ...string) {
-	s.Of("/").Deliver([]adapter.Entry{{
+	s.Deliver([]adapter.Entry{{
 		Position: at(n),
 		Message:  adapter.Message{Rooms: rooms, Args: fmt.Appendf(nil, `"n",%d`, n)},
 	}})

@@ -227,7 +227,7 @@ func TestDeliver(t *testing.T) {
 				opts.RecoveryWindow = time.Minute
 			}
 			p := newParty(t, opts)
-			p.n.Deliver([]adapter.Entry{
+			p.n.deliver([]adapter.Entry{
 				entry(1, `"x",{"a":1},"two"`, []string{"a"}),
 				entry(2, `"y\""`, nil),
 				entry(3, `"z",null`, []string{"b", "a"}),
@@ -246,7 +246,7 @@ func TestDeliver(t *testing.T) {
 				p.clients[name].want(want...)
 			}
 			p.got("")
-			p.n.Deliver(nil)
+			p.n.deliver(nil)
 		})
 	}
 }

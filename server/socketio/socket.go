@@ -1,8 +1,6 @@
 package socketio
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -20,12 +18,14 @@ type Socket struct {
 	client    *client
 	id, pid   string
 	recovered bool
+	since     int64 // when it connected, in ms since the epoch
 	seat      adapter.Seat[*engineio.Message]
+	joining   []string // rooms it is about to be told of; guarded by the lock of sessions
 	connected atomic.Bool
 
 	mu   sync.Mutex
 	data any
-	acks map[uint64]chan []json.RawMessage
+	acks map[uint64]chan<- reply
 	next uint64
 }
 
@@ -56,6 +56,9 @@ func (s *Socket) SetData(v any) {
 	s.mu.Lock()
 	s.data = v
 	s.mu.Unlock()
+	if s.Connected() {
+		s.ns.tell(s.pid)
+	}
 }
 
 // Enqueue and Flush make a Socket a member of rooms.
@@ -82,12 +85,18 @@ func (s *Socket) Emit(event string, args ...any) error {
 
 // EmitAt is Emit with the client's recovery offset as the last argument, so that a client that no broadcast has
 // reached yet can recover too. It joins rooms with it: what is broadcast to them from then on comes after the event.
+// With Options.Sessions it waits until the rooms are stored, so that the client, once told, finds itself in them
+// wherever it returns.
 func (s *Socket) EmitAt(join []string, event string, args ...any) error {
 	data, err := encodeArgs(event, args)
 	if err != nil {
 		return err
 	}
-	s.emitAt(join, data)
+	done, ok := s.secure(join)
+	defer done()
+	if ok {
+		s.emitAt(join, data)
+	}
 	return nil
 }
 
@@ -98,59 +107,19 @@ func (s *Socket) emitAt(join []string, data []byte) {
 	s.Flush()
 }
 
-// EmitWithAck sends an event and waits for the client's acknowledgement, for as long as ctx lets it. A handler
-// must not wait for its own client, whose packets it holds up.
-func (s *Socket) EmitWithAck(ctx context.Context, event string, args ...any) ([]json.RawMessage, error) {
-	answer := make(chan []json.RawMessage, 1)
-	s.mu.Lock()
-	id := s.next
-	s.next++
-	if s.acks == nil {
-		s.acks = map[uint64]chan []json.RawMessage{}
-	}
-	s.acks[id] = answer
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.acks, id)
-		s.mu.Unlock()
-	}()
-	data, err := encodeArgs(event, args)
-	if err != nil {
-		return nil, err
-	}
-	m := s.ns.message(packet{kind: typeEvent, id: id, hasID: true}, data, nil)
-	if !s.Connected() {
-		return nil, ErrDisconnected
-	}
-	s.client.conn.Send(m)
-	select {
-	case args, ok := <-answer:
-		if !ok {
-			return nil, ErrDisconnected
-		}
-		return args, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// acked hands the client's answer to who waits for it. An answer to nothing is ignored, as in Node.
-func (s *Socket) acked(p packet) {
-	args := elements(append([]byte(nil), p.data...))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if answer, ok := s.acks[p.id]; ok {
-		delete(s.acks, p.id)
-		answer <- args
-	}
-}
-
 // Join puts s into rooms.
-func (s *Socket) Join(rooms ...string) { s.ns.rooms.Join(&s.seat, rooms, nil) }
+func (s *Socket) Join(rooms ...string) {
+	if s.ns.rooms.Join(&s.seat, rooms, nil) {
+		s.ns.tell(s.pid)
+	}
+}
 
 // Leave takes s out of rooms.
-func (s *Socket) Leave(rooms ...string) { s.ns.rooms.Leave(&s.seat, rooms...) }
+func (s *Socket) Leave(rooms ...string) {
+	if s.ns.rooms.Leave(&s.seat, rooms...) {
+		s.ns.tell(s.pid)
+	}
+}
 
 // Rooms lists the rooms that s has joined.
 func (s *Socket) Rooms() []string { return s.ns.rooms.Of(&s.seat) }
@@ -179,10 +148,16 @@ func (s *Socket) leave(why Reason) bool {
 	if !s.connected.CompareAndSwap(true, false) {
 		return false
 	}
-	s.ns.sessions.leave(s, why != ClientDisconnect && why != ServerDisconnect)
+	mayReturn := why != ClientDisconnect && why != ServerDisconnect
+	switch own := s.ns.sessions.leave(s, mayReturn); {
+	case own && mayReturn:
+		s.ns.tell(s.pid)
+	case own:
+		s.ns.drop(s.pid)
+	}
 	s.mu.Lock()
 	for _, answer := range s.acks {
-		close(answer)
+		answer <- reply{gone: true}
 	}
 	s.acks = nil
 	s.mu.Unlock()

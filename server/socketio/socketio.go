@@ -21,7 +21,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -46,6 +49,13 @@ type Options struct {
 	RecoveryBytes int
 	// Start is the position before the first broadcast. Zero means now.
 	Start adapter.Position
+	// Cluster joins this server to others. Nil means that it is alone.
+	Cluster cluster
+	// Sessions keeps the sessions of all servers, so that clients may return to another one. Nil means that they come
+	// back to this one only.
+	Sessions store
+	// ID is this server's among the others, 16 hexadecimal digits. It is needed with Cluster or Sessions.
+	ID string
 }
 
 // Validate reports everything that is wrong with o at once.
@@ -61,16 +71,24 @@ func (o Options) Validate() error {
 			errs = append(errs, fmt.Errorf("option %s: want zero or more", name))
 		}
 	}
+	if (o.Cluster != nil || o.Sessions != nil) && !serverID.MatchString(o.ID) {
+		errs = append(errs, fmt.Errorf("option ID: %q is none; want 16 hexadecimal digits", o.ID))
+	}
 	return errors.Join(append(errs, o.Engine.Validate())...)
 }
+
+var serverID = regexp.MustCompile(`^[0-9a-f]{16}$`)
 
 // Server is a Socket.IO server. Make it with New, register namespaces and handlers, mount it, and run Run.
 type Server struct {
 	opts   Options
 	engine *engineio.Server
-	base   context.Context // of handlers: Run's, which is not there yet when they are registered
+	claims claims
+	tasks  sync.WaitGroup // what spawn started
 
 	mu         sync.RWMutex
+	base       context.Context // of handlers: Run's, which is not there yet when they are registered
+	running    bool
 	namespaces map[string]*Namespace
 }
 
@@ -85,7 +103,12 @@ func New(opts Options) (*Server, error) {
 	if opts.Start == (adapter.Position{}) {
 		opts.Start = opts.Start.Next(time.Now())
 	}
-	s := &Server{opts: opts, namespaces: map[string]*Namespace{}, base: context.Background()}
+	s := &Server{
+		opts:       opts,
+		base:       context.Background(),
+		namespaces: map[string]*Namespace{},
+		claims:     claims{under: map[string]*claiming{}},
+	}
 	engine, err := engineio.New(opts.Engine, s.accept)
 	if err != nil {
 		return nil, err
@@ -129,13 +152,36 @@ func (s *Server) Drain(ctx context.Context, over time.Duration) { s.engine.Drain
 // Run serves until ctx ends, then disconnects everybody and waits for every handler.
 func (s *Server) Run(ctx context.Context) error {
 	s.mu.Lock()
-	s.base = ctx
+	s.base, s.running = ctx, true
 	s.mu.Unlock()
 	var housekeeping sync.WaitGroup
 	housekeeping.Go(func() { s.expire(ctx) })
 	err := s.engine.Run(ctx)
 	housekeeping.Wait()
+	s.mu.Lock()
+	s.running = false // before the wait: nothing is spawned after it
+	s.mu.Unlock()
+	s.tasks.Wait()
 	return err
+}
+
+// spawn runs fn on a goroutine that Run waits for, with Run's context. It reports false when Run is not running.
+func (s *Server) spawn(fn func(context.Context)) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if !s.running {
+		return false
+	}
+	ctx := s.base
+	s.tasks.Go(func() { fn(ctx) })
+	return true
+}
+
+// all lists the namespaces.
+func (s *Server) all() []*Namespace {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Collect(maps.Values(s.namespaces))
 }
 
 // context is the context of handlers.
@@ -158,11 +204,9 @@ func (s *Server) expire(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		s.mu.RLock()
-		for _, n := range s.namespaces {
+		for _, n := range s.all() {
 			n.rooms.Trim()
 			n.sessions.expire(time.Now())
 		}
-		s.mu.RUnlock()
 	}
 }

@@ -38,6 +38,15 @@ export async function publish(redis, ...events) {
   }
 }
 
+/** Publishes durably: the events wait in Redis until they are delivered. */
+export async function add(redis, ...events) {
+  const pipeline = redis.client.pipeline();
+  for (const e of events) {
+    pipeline.xadd(`eventbus:in:${CHANNELS[e.type]}`, 'MAXLEN', '~', 100_000, '*', 'event', JSON.stringify(e));
+  }
+  for (const [error] of await pipeline.exec()) if (error) throw error;
+}
+
 /** Events numbered from..to-1 in data.progress, for whoever watches the photo. */
 export function numbered(photoId, from, to) {
   return Array.from({ length: to - from }, (_, i) => event('photo.processing.stage.completed', {

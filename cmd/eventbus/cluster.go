@@ -1,0 +1,176 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/photo-management/event-bus/adapter"
+	"github.com/photo-management/event-bus/server"
+)
+
+// clusterConfig is how this replica is one of several.
+type clusterConfig struct {
+	log           adapter.LogConfig
+	sessionPrefix string
+	channelPrefix string
+	sharded       bool
+	name          string
+	advertise     string
+}
+
+func (c *clusterConfig) flags(fs *flag.FlagSet) {
+	fs.StringVar(&c.log.Stream, "log-stream", "socket.io", "key of the stream that all replicas read, Node's servers with the streams adapter among them")
+	fs.DurationVar(&c.log.Dedupe, "dedupe-window", 24*time.Hour, "how long the id of an event is remembered, so that it is delivered once")
+	fs.StringVar(&c.sessionPrefix, "session-prefix", "sio:session:", "what the keys of the sessions of clients begin with")
+	fs.StringVar(&c.channelPrefix, "channel-prefix", "socket.io", "what the channels begin with on which servers ask each other")
+	fs.BoolVar(&c.sharded, "sharded-pubsub", false, "use sharded Pub/Sub for that, as Node's useShardedPubSub; needs Redis 7")
+	fs.StringVar(&c.name, "replica-name", "", "name of this replica for people; by default the host's")
+	fs.StringVar(&c.advertise, "advertise-addr", "", "host:port at which the other replicas reach the health port, for polling without sticky sessions; found out by default, none turns it off")
+}
+
+// check completes the configuration.
+func (c *clusterConfig) check(all *config) error {
+	c.log.Window = max(all.server.Socket.RecoveryWindow, time.Second)
+	c.log.MaxEntry = max(4<<20, 2*all.server.MaxEvent)
+	errs := []error{c.log.Validate()}
+	if c.advertise != "" && c.advertise != "none" {
+		if _, port, err := net.SplitHostPort(c.advertise); err != nil || port == "" {
+			errs = append(errs, fmt.Errorf("advertise-addr (ADVERTISE_ADDR): %q: want host:port, or none", c.advertise))
+		}
+	}
+	for name, prefix := range map[string]string{"session-prefix": c.sessionPrefix, "channel-prefix": c.channelPrefix, "input-prefix": all.server.InputPrefix} {
+		if prefix == "" || len(prefix) > 128 {
+			errs = append(errs, fmt.Errorf("%s (%s): want 1 to 128 bytes", name, envName(name)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// newReplicaID is an id like those of Node's servers.
+func newReplicaID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails, says crypto/rand
+	return hex.EncodeToString(b[:])
+}
+
+// replicaName is for people.
+func (c *clusterConfig) replicaName() string {
+	host, _ := os.Hostname()
+	return cmp.Or(c.name, host, "eventbus")
+}
+
+// advertised is where the others reach what listens at addr, empty if they shall not. Where that is on all addresses of
+// this machine, it is the one from which Redis is reached.
+func (c *clusterConfig) advertised(addr net.Addr, redisAddr string) string {
+	switch c.advertise {
+	case "":
+	case "none":
+		return ""
+	default:
+		return c.advertise
+	}
+	at, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	host := at.IP.String()
+	if at.IP.IsUnspecified() {
+		conn, err := net.Dial("udp", redisAddr) // sends nothing
+		if err != nil {
+			return ""
+		}
+		defer conn.Close()
+		host = conn.LocalAddr().(*net.UDPAddr).IP.String()
+	}
+	return net.JoinHostPort(host, strconv.Itoa(at.Port))
+}
+
+// joinCluster makes the parts that this replica has in common with others: log, leases, sessions, questions.
+func joinCluster(ctx context.Context, cfg config, redis *adapter.Redis, internal net.Addr, parts *server.Parts, reg prometheus.Registerer, log *zap.Logger) error {
+	c := cfg.cluster
+	id := newReplicaID()
+	c.log.ID = id
+	events := redis.Log(c.log)
+	channels := parts.Rules.Channels()
+	warnings, err := redis.Check(ctx, adapter.CheckConfig{
+		Stream: c.log.Stream, SessionPrefix: c.sessionPrefix, InputPrefix: cfg.server.InputPrefix, Channels: channels,
+	})
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		log.Warn("redis may lose what the service relies on", zap.String("problem", w))
+	}
+	if err := events.Open(ctx); err != nil {
+		return err
+	}
+	replicas := adapter.NewReplicas(redis.Client(), adapter.ReplicasConfig{
+		ID: id, Name: c.replicaName(), Addr: c.advertised(internal, redis.Addr()), Channels: append(channels, server.EmitterChannel), Key: events.Key,
+	}, log)
+	peers := adapter.NewPeers(redis, adapter.PeersConfig{ID: id, Prefix: c.channelPrefix, Sharded: c.sharded}, replicas.List)
+	listener := redis.Listener()
+	parts.ID, parts.Log, parts.Leaders, parts.Source, parts.Peers = id, events, replicas, listener, peers
+	parts.Emitters = &adapter.Emitters{Prefix: c.channelPrefix}
+	if cfg.server.Socket.RecoveryWindow >= 0 {
+		sessions := adapter.SessionsConfig{ID: id, Prefix: c.sessionPrefix, KeyPrefix: redis.KeyPrefix(), Window: cfg.server.Socket.RecoveryWindow}
+		if err := sessions.Validate(); err != nil {
+			return err
+		}
+		store := adapter.NewSessions(redis.Client(), sessions, log)
+		parts.Sessions = store
+		sessionMetrics(reg, store)
+	}
+	clusterMetrics(reg, listener, events, replicas, peers)
+	return nil
+}
+
+// clusterMetrics show how the way to Redis and to the other replicas is.
+func clusterMetrics(reg prometheus.Registerer, listener *adapter.Listener, events *adapter.Log, replicas *adapter.Replicas, peers *adapter.Peers) {
+	counter, gauge := registerers(reg)
+	gauge("redis_connected", "1 while events are heard from Redis.", func() float64 {
+		if listener.Connected() {
+			return 1
+		}
+		return 0
+	})
+	counter("redis_reconnects_total", "Subscriptions to Redis that were made again.", listener.Reconnects)
+	counter("redis_oversized_total", "Messages from Redis that were too big to look at.", listener.Oversized)
+	counter("log_invalid_total", "Entries of the log that were skipped because they are not what they should be.", events.Invalid)
+	counter("log_gaps_total", "Times entries of the log were gone before they were read; all clients of this replica began anew.", events.Gaps)
+	gauge("log_position_seconds", "Time of the last entry of the log that this replica has applied.", func() float64 {
+		return float64(events.Position().MS) / 1000
+	})
+	gauge("replicas", "Replicas that are alive, this one included.", func() float64 { return float64(len(replicas.List())) })
+	counter("peers_invalid_total", "Messages of other servers that could not be read.", peers.Invalid)
+	counter("peers_dropped_total", "Answers to other servers that were dropped because too many were waiting.", peers.Dropped)
+}
+
+func sessionMetrics(reg prometheus.Registerer, store *adapter.Sessions) {
+	counter, gauge := registerers(reg)
+	gauge("sessions", "Sessions that this replica keeps in Redis.", func() float64 { return float64(store.Len()) })
+	gauge("sessions_waiting", "Sessions that have changed and are not stored yet.", func() float64 { return float64(store.Waiting()) })
+	counter("sessions_refused_total", "Sessions that were too large or made no sense.", store.Refused)
+}
+
+func registerers(reg prometheus.Registerer) (counter func(name, help string, value func() uint64), gauge func(name, help string, value func() float64)) {
+	counter = func(name, help string, value func() uint64) {
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "eventbus_" + name, Help: help},
+			func() float64 { return float64(value()) }))
+	}
+	gauge = func(name, help string, value func() float64) {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "eventbus_" + name, Help: help}, value))
+	}
+	return counter, gauge
+}

@@ -1,0 +1,136 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/photo-management/event-bus/adapter"
+)
+
+// channel is an input channel: what was heard on it, and who may take it to the log.
+type channel struct {
+	name    string
+	waiting *waiting
+	durable bool       // it has an input stream, too
+	taking  sync.Mutex // one batch at a time, wherever it comes from
+	ingest  func(context.Context, adapter.Lease, []message) error
+}
+
+// lead takes a channel's messages to the log, for as long as this replica holds the lease.
+func (s *Server) lead(ctx context.Context, lease adapter.Lease) {
+	c := s.channels[lease.Channel]
+	s.metrics.leases.WithLabelValues(c.name).Set(1)
+	defer s.metrics.leases.WithLabelValues(c.name).Set(0)
+	// First hear what the predecessor has written: the rest of what is waiting, it has not.
+	if s.persist(ctx, func() error { return s.Log.Wait(ctx) }) != nil {
+		return
+	}
+	c.waiting.lead(true)
+	defer c.waiting.lead(false)
+	var inputs sync.WaitGroup
+	defer inputs.Wait()
+	if c.durable {
+		inputs.Go(func() { s.consume(ctx, lease, c) })
+	}
+	for {
+		batch, err := c.waiting.batch(ctx)
+		if err != nil {
+			return
+		}
+		messages := make([]message, len(batch))
+		for i, h := range batch {
+			messages[i].payload = h.payload
+		}
+		if c.take(ctx, lease, messages) != nil {
+			return // what is left is for the successor; should that be us, it is waiting here
+		}
+		c.waiting.done(batch[len(batch)-1].number)
+	}
+}
+
+// consume takes a channel's durable input to the log, from where it was left.
+func (s *Server) consume(ctx context.Context, lease adapter.Lease, c *channel) {
+	stream := s.cfg.InputPrefix + c.name
+	_ = s.persist(ctx, func() error {
+		from, err := s.Log.Cursor(ctx, c.name)
+		if err != nil {
+			return err
+		}
+		if trimmed, err := s.Inputs.Trimmed(ctx, stream, from); err != nil {
+			return err
+		} else if trimmed {
+			s.metrics.trimmed.WithLabelValues(c.name).Inc()
+			s.Logger.Warn("events may have been trimmed from the input before they were read; give its publishers a higher MAXLEN",
+				zap.String("stream", stream), zap.Stringer("after", from))
+		}
+		return s.Inputs.Consume(ctx, stream, from, func(batch []adapter.Input) error {
+			messages := make([]message, len(batch))
+			for i, in := range batch {
+				messages[i] = message{payload: in.Payload, cursor: in.Position}
+			}
+			return c.take(ctx, lease, messages)
+		})
+	})
+}
+
+// take brings messages to the log, after those that somebody else is bringing there.
+func (c *channel) take(ctx context.Context, lease adapter.Lease, messages []message) error {
+	c.taking.Lock()
+	defer c.taking.Unlock()
+	return c.ingest(ctx, lease, messages)
+}
+
+// persist tries until it works, the lease is lost, or ctx ends. It tells about the first failure and the end of it.
+func (s *Server) persist(ctx context.Context, try func() error) error {
+	var since time.Time
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := try()
+		switch {
+		case err == nil:
+			if !since.IsZero() {
+				s.Logger.Info("the log takes events again", zap.Duration("after", time.Since(since)))
+			}
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, adapter.ErrDeposed):
+			return err
+		case since.IsZero():
+			since = time.Now()
+			s.Logger.Warn("events wait for the log, trying again", zap.Error(err))
+		}
+		s.metrics.retries.Inc()
+		select {
+		case <-time.After(wait/2 + rand.N(wait/2)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// hear takes in a plain message, whoever leads its channel.
+func (s *Server) hear(ctx context.Context, name string, payload []byte) {
+	c := s.channels[name]
+	if c == nil && s.Emitters != nil {
+		payload, c = s.Emitters.Heard(name, payload), s.channels[EmitterChannel]
+	}
+	if c != nil && payload != nil {
+		c.waiting.hear(ctx, payload)
+	}
+}
+
+// written drops from what is waiting what the log shows to be written.
+func (s *Server) written(entries []adapter.Entry) {
+	for i := range entries {
+		if key := entries[i].Key; key != "" {
+			for _, c := range s.channels {
+				c.waiting.seen(key)
+			}
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/http/httptest"
 	"runtime"
 	"slices"
@@ -82,7 +83,13 @@ func newBus(t testing.TB, with setup) *bus {
 		parts.Policy, err = auth.NewPolicy(with.policy, b.owners)
 	} else {
 		owners := with.redis.Owners(adapter.OwnersConfig{})
-		parts.Owners = owners // TODO
+		parts.Owners = owners
+		log := with.redis.Log(adapter.LogConfig{ID: "00000000000000aa"})
+		must(t, log.Open(t.Context()))
+		parts.Log, parts.Source, with.inputs = log, with.redis.Listener(), with.redis
+		with.leaders = adapter.NewReplicas(with.redis.Client(), adapter.ReplicasConfig{
+			ID: "00000000000000aa", Channels: slices.Sorted(maps.Keys(with.rules)), Key: log.Key,
+		}, zap.NewNop())
 		parts.Policy, err = auth.NewPolicy(with.policy, owners)
 	}
 	must(t, err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"flag"
+	"net"
 	"os"
 	"regexp"
 	"strings"
@@ -41,9 +42,8 @@ func TestOperatorsPage(t *testing.T) {
 	}
 	defer redis.Close()
 	registry := &names{}
-	redisMetrics(registry, redis)
 	cfg.jwt.Secret = []byte(strings.Repeat("s", 32))
-	if _, _, err := newServer(cfg, redis, registry, zap.NewNop()); err != nil {
+	if _, _, err := newServer(t.Context(), cfg, redis, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, registry, zap.NewNop()); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range registry.all {

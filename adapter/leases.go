@@ -50,12 +50,13 @@ func assign(channels []string, alive []Replica, holders map[string]string, now t
 // beat says that a replica is alive, and answers with the time, who else is, and who holds the leases.
 //
 // KEYS: a sorted set of replicas by when they count as dead, a hash of their records, and the leases. ARGV: id, record,
-// ms to live, and for each lease the token that we hold it by, or "".
+// ms to live, the channel of its voice, and for each lease the token that we hold it by, or "".
 var beat = redis.NewScript(`
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+redis.call('PUBLISH', ARGV[4], '')
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)) do
 	redis.call('ZREM', KEYS[1], dead)
 	redis.call('HDEL', KEYS[2], dead)
@@ -63,7 +64,7 @@ end
 local tokens = {}
 for i = 3, #KEYS do
 	local token = redis.call('GET', KEYS[i])
-	if token and token == ARGV[i + 1] then
+	if token and token == ARGV[i + 2] then
 		redis.call('PEXPIRE', KEYS[i], ARGV[3])
 	end
 	tokens[#tokens + 1] = token or ''

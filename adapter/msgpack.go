@@ -22,7 +22,7 @@ const maxDepth = 1000
 // its quotes would be escaped.
 const binaryMark = `{"_placeholder":true,"num":-1,"base64":"`
 
-var errMsgpack = errors.New("not MessagePack that has a meaning in JSON")
+var errMsgpack = fmt.Errorf("%w: not MessagePack that has a meaning in JSON", errWire)
 
 // msgpackToJSON turns one value into JSON text and appends it to dst. Binary values become their stand-ins, dates the
 // text that Date.toJSON gives, what is not a number null; so does undefined, but for members of objects, which are left
@@ -31,9 +31,12 @@ var errMsgpack = errors.New("not MessagePack that has a meaning in JSON")
 func msgpackToJSON(dst, src []byte) ([]byte, error) {
 	dst, rest, err := unpackValue(dst, src, 0)
 	if err == nil && len(rest) > 0 {
-		err = fmt.Errorf("%w: %d bytes after its end", errMsgpack, len(rest))
+		err = fmt.Errorf("%d bytes after its end", len(rest))
 	}
-	return dst, err
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errMsgpack, err)
+	}
+	return dst, nil
 }
 
 // unpackValue appends the first value of src, and returns what comes after it. A length that src claims allocates
@@ -45,7 +48,10 @@ func unpackValue(dst, src []byte, depth int) (out, rest []byte, err error) {
 		return appendString(dst, text), rest, err
 	case msgp.BinType:
 		data, rest, err := msgp.ReadBytesZC(src)
-		return appendBinary(dst, data), rest, err
+		if err == nil {
+			dst, err = unpackBinary(dst, data, depth+1)
+		}
+		return dst, rest, err
 	case msgp.IntType:
 		n, rest, err := msgp.ReadInt64Bytes(src)
 		return strconv.AppendInt(dst, n, 10), rest, err
@@ -65,9 +71,9 @@ func unpackValue(dst, src []byte, depth int) (out, rest []byte, err error) {
 	case msgp.MapType:
 		return unpackObject(dst, src, depth+1)
 	case msgp.InvalidType:
-		return nil, nil, errMsgpack
+		return nil, nil, errors.New("it ends early, or has a byte that begins nothing")
 	default:
-		return unpackExtension(dst, src)
+		return unpackExtension(dst, src, depth)
 	}
 }
 
@@ -135,13 +141,17 @@ func unpackKey(dst, src []byte, first bool) (out, rest []byte, err error) {
 		}
 		return append(dst, '"'), rest, nil
 	default:
-		return nil, nil, fmt.Errorf("%w: a key is neither text nor an integer", errMsgpack)
+		return nil, nil, errors.New("a key is neither text nor an integer")
 	}
 }
 
-func appendBinary(dst, data []byte) []byte {
+// unpackBinary writes a stand-in, which is an object and so a level deeper.
+func unpackBinary(dst, data []byte, depth int) ([]byte, error) {
+	if depth > maxDepth {
+		return nil, errDepth
+	}
 	dst = base64.StdEncoding.AppendEncode(append(dst, binaryMark...), data)
-	return append(dst, `"}`...)
+	return append(dst, `"}`...), nil
 }
 
 // appendFloat writes a number as JSON.stringify does.
@@ -178,7 +188,7 @@ const (
 	undefinedSize = 3
 )
 
-func unpackExtension(dst, src []byte) (out, rest []byte, err error) {
+func unpackExtension(dst, src []byte, depth int) (out, rest []byte, err error) {
 	if isUndefined(src) {
 		return append(dst, "null"...), src[undefinedSize:], nil
 	}
@@ -195,11 +205,12 @@ func unpackExtension(dst, src []byte) (out, rest []byte, err error) {
 	case kind == extTimestamp && len(data) == 12:
 		return appendDate(dst, int64(binary.BigEndian.Uint64(data[4:])), binary.BigEndian.Uint32(data)), rest, nil
 	case kind == extNotepack && src[0] <= ext32: // an ArrayBuffer
-		return appendBinary(dst, data), rest, nil
+		dst, err = unpackBinary(dst, data, depth+1)
+		return dst, rest, err
 	case kind == extNotepack && len(data) == 8: // a Date of older releases
 		return appendMillis(dst, float64(int64(binary.BigEndian.Uint64(data)))), rest, nil
 	default:
-		return nil, nil, fmt.Errorf("%w: an extension of type %d with %d bytes", errMsgpack, kind, len(data))
+		return nil, nil, fmt.Errorf("an extension of type %d with %d bytes", kind, len(data))
 	}
 }
 

@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -213,6 +214,18 @@ func TestDialRedisSilentServer(t *testing.T) {
 		}
 		wantMentions(t, err, l.Addr().String(), "redis.url", hint)
 	}
+}
+
+// Old servers and proxies repeat what they do not understand.
+func TestDialRedisConcealsPassword(t *testing.T) {
+	t.Parallel()
+	addr := listenAs(t, func(rd *bufio.Reader, w io.Writer) {
+		for readUntil(rd, "$4") { // auth, hush or ping
+			_, _ = io.WriteString(w, "-ERR unknown command `AUTH`, with args beginning with: `hush` \r\n")
+		}
+	})
+	_, err := DialRedis(context.Background(), RedisConfig{URL: "redis://:hush@" + addr}, zap.NewNop())
+	wantMentions(t, err, addr, "unknown command", "(password)")
 }
 
 func TestPing(t *testing.T) {

@@ -65,8 +65,10 @@ type Replicas struct {
 
 	mu      sync.Mutex
 	hears   bool
-	changes int   // of hears
-	since   int64 // ms of Redis's clock from when on it hears, zero if it does not, or not for certain
+	deaf    bool      // it should hear, and does not
+	heard   time.Time // of its own voice, or when it began to listen
+	changes int       // of what it hears
+	since   int64     // ms of Redis's clock from when on it hears, zero if it does not, or not for certain
 	list    []Replica
 	held    map[string]*term
 	lookAt  time.Time // of the last look for one that is not on the list
@@ -117,12 +119,40 @@ func (r *Replicas) Leading() []string {
 func (r *Replicas) Hears(yes bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.hears, r.since = yes, 0
+	r.hears, r.deaf, r.heard = yes, false, time.Now()
+	r.changedLocked()
+}
+
+// Voice is the channel on which this replica speaks with each beat. It is to be heard together with the others; who hears
+// itself no more is deaf, though its connection seems to live: to a server of Redis that has been replaced, for example.
+func (r *Replicas) Voice() string { return r.cfg.Key("voice:" + r.cfg.ID) }
+
+// Heard says that it has heard itself.
+func (r *Replicas) Heard() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.heard = time.Now()
+	if r.deaf {
+		r.deaf = false
+		r.changedLocked()
+	}
+}
+
+// listenLocked finds out, after a beat, whether this replica is deaf.
+func (r *Replicas) listenLocked() {
+	if r.hears && !r.deaf && time.Since(r.heard) > r.cfg.TTL {
+		r.deaf = true
+		r.changedLocked()
+		r.log.Warn("published messages are not heard, though the connection lives")
+	}
+}
+
+// changedLocked begins anew with what is heard, and ends all terms: something may have been missed.
+func (r *Replicas) changedLocked() {
+	r.since = 0
 	r.changes++
-	if !yes {
-		for _, t := range r.held {
-			t.end()
-		}
+	for _, t := range r.held {
+		t.end()
 	}
 	signal(r.nudge)
 }
@@ -169,7 +199,7 @@ func (r *Replicas) Run(ctx context.Context, lead func(context.Context, Lease)) e
 		t := &term{Lease: l, end: end, until: time.AfterFunc(r.cfg.TTL-time.Since(sent), end)}
 		r.mu.Lock()
 		r.held[l.Channel] = t
-		if !r.hears {
+		if !r.hears || r.deaf {
 			end()
 		}
 		r.mu.Unlock()
@@ -246,7 +276,7 @@ func (r *Replicas) beat(ctx context.Context) (seen, error) {
 	r.mu.Lock()
 	changes := r.changes
 	record, _ := json.Marshal(record{r.cfg.Name, r.cfg.Addr, r.since}) // strings and a number
-	args := []any{r.cfg.ID, record, r.cfg.TTL.Milliseconds()}
+	args := []any{r.cfg.ID, record, r.cfg.TTL.Milliseconds(), r.Voice()}
 	s := seen{}
 	for _, c := range r.cfg.Channels {
 		token := ""
@@ -279,7 +309,8 @@ func (r *Replicas) beat(ctx context.Context) (seen, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.list = s.alive
-	if r.hears && r.since == 0 && changes == r.changes { // it has heard all since before the beat
+	r.listenLocked()
+	if r.hears && !r.deaf && r.since == 0 && changes == r.changes { // it has heard all since before the beat
 		r.since = s.now
 		signal(r.nudge) // and the others should know
 	}

@@ -2,11 +2,13 @@ package adapter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,6 +113,7 @@ type office struct {
 	redis *Redis
 	mu    sync.Mutex
 	leads map[string][]string // by channel, the tokens of those who lead now
+	deaf  atomic.Bool         // nobody hears anything
 }
 
 func (o *office) lead(ctx context.Context, l Lease) {
@@ -149,11 +152,19 @@ func (o *office) join(id string) (r *Replicas, stop func()) {
 		Key: func(rest string) string { return "test:{x}:" + rest },
 	}, zap.NewNop())
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	done := make(chan error, 2)
+	ears := o.redis.Listener()
 	go func() { done <- r.Run(ctx, o.lead) }()
+	go func() {
+		done <- ears.Receive(ctx, Subscription{Channels: []string{r.Voice()}, Handle: func(string, []byte) {
+			if !o.deaf.Load() {
+				r.Heard()
+			}
+		}})
+	}()
 	stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-done; err != nil {
+		if err := errors.Join(<-done, <-done); err != nil {
 			o.t.Error(err)
 		}
 	})
@@ -210,6 +221,22 @@ func TestReplicasThatMissSomethingDoNotLead(t *testing.T) {
 	<-ended
 	eventually(t, "y to lead all", func() bool { return slices.Equal(o.leaders(), []string{"y", "y", "y"}) })
 	y.Hears(false)
+	eventually(t, "x to lead again", func() bool { return slices.Equal(o.leaders(), []string{"x", "x", "x"}) })
+}
+
+// A connection that lives is not enough: what counts is that it carries what is published.
+func TestReplicasThatAreDeafDoNotLead(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, dialTest(t, "redis://"+startRedis(t).addr))
+	x, _ := o.join("x")
+	x.Hears(true)
+	eventually(t, "x to lead all", func() bool { return slices.Equal(o.leaders(), []string{"x", "x", "x"}) })
+	o.deaf.Store(true)
+	eventually(t, "x to lead nothing", func() bool { return len(x.Leading()) == 0 })
+	if r, _ := x.Find(t.Context(), "x"); !r.Since.IsZero() {
+		eventually(t, "the others to know", func() bool { r, _ := x.Find(t.Context(), "x"); return r.Since.IsZero() })
+	}
+	o.deaf.Store(false)
 	eventually(t, "x to lead again", func() bool { return slices.Equal(o.leaders(), []string{"x", "x", "x"}) })
 }
 

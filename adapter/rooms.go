@@ -42,6 +42,9 @@ type RoomsConfig struct {
 	// MaxBytes bounds the frames kept. The oldest go first, and a client that needs one of those is told so
 	// instead of being left with a gap. Zero means 256 MiB.
 	MaxBytes int
+	// Occupied is told, under the lock, when a room gets its first member and when it has lost its last. Nil means that
+	// nobody wants to know.
+	Occupied func(room string, yes bool)
 }
 
 // Rooms is the index of rooms and members, both ways, together with the recent broadcasts by room. One lock
@@ -365,6 +368,7 @@ func (r *Rooms[F]) joinAllLocked(s *Seat[F], rooms []string) {
 func (r *Rooms[F]) joinLocked(s *Seat[F], x *room[F]) {
 	if len(x.members) == 0 && x != &r.everyone {
 		r.occupied++
+		r.tellLocked(x, true)
 	}
 	s.places = append(s.places, place[F]{x, len(x.members)})
 	x.members = append(x.members, s)
@@ -389,9 +393,32 @@ func (r *Rooms[F]) leaveLocked(s *Seat[F], i int) {
 	s.places = slices.Delete(s.places, i, i+1)
 	if end == 0 && x != &r.everyone {
 		r.occupied--
+		r.tellLocked(x, false)
 		x.members = nil
 		r.dropLocked(x)
 	}
+}
+
+func (r *Rooms[F]) tellLocked(x *room[F], occupied bool) {
+	if r.cfg.Occupied != nil {
+		r.cfg.Occupied(x.name, occupied)
+	}
+}
+
+// Names lists the rooms that have members, and the ids of all members.
+func (r *Rooms[F]) Names() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	names := make([]string, 0, r.occupied+len(r.seats))
+	for name, x := range r.rooms {
+		if len(x.members) > 0 {
+			names = append(names, name)
+		}
+	}
+	for id := range r.seats {
+		names = append(names, id)
+	}
+	return names
 }
 
 // findLocked is the index of the place s has in the named room, or -1.

@@ -186,6 +186,29 @@ func TestTLSCluster(t *testing.T) {
 	in.wait(t, "c|over TLS")
 }
 
+// The nodes of a Cluster have names of their own, not that of the URL's node.
+func TestTLSServerNames(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		cfg  RedisConfig
+		want string
+	}{
+		{RedisConfig{URL: "rediss://h"}, "h"},
+		{RedisConfig{URL: "rediss://h", Cluster: true}, ""},
+		{RedisConfig{URL: "rediss://h", Cluster: true, TLSServerName: "n"}, "n"},
+		{RedisConfig{TLS: true, Addresses: []string{"h:1"}, SentinelMaster: "m"}, ""},
+	} {
+		r, err := newRedis(tt.cfg, zap.NewNop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.opts.TLSConfig.ServerName; got != tt.want {
+			t.Errorf("with %+v the certificate must be for %q, want %q", tt.cfg, got, tt.want)
+		}
+		r.Close()
+	}
+}
+
 // A command whose answer got lost is not sent again, in a Cluster neither.
 func TestClusterSendsOnce(t *testing.T) {
 	t.Parallel()

@@ -128,6 +128,23 @@ func TestShardsFlapping(t *testing.T) {
 	in.wait(t, "a|1")
 }
 
+// A connection that has just ended takes no channels, which nobody would make free again.
+func TestShardsAssign(t *testing.T) {
+	t.Parallel()
+	s := dialTest(t, "redis://"+startEmbedded(t, "").Addr()).Shards(nil)
+	if err := s.Add("a"); err != nil {
+		t.Fatal(err)
+	}
+	c := &shardConn{}
+	s.release(c, true)
+	if _, err := s.assign("a", c); err == nil || s.channels["a"].on != nil {
+		t.Errorf("assign to a connection that has ended = %v, want an error", err)
+	}
+	if wanted, err := s.assign("b", &shardConn{}); wanted || err != nil {
+		t.Errorf("assign of a channel that was removed = %v, %v; want false", wanted, err)
+	}
+}
+
 func TestShardsAfterRestart(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)

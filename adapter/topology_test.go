@@ -39,8 +39,7 @@ func TestSentinelFailover(t *testing.T) {
 		t.Fatalf("%d replicas have what was written, %v", n, err)
 	}
 	var hooks []string
-	var in *received
-	in = receiveAll(t, r, Subscription{
+	in := receiveAll(t, r, Subscription{
 		Channels: []string{"photo:upload"}, Patterns: []string{"photo:comp*"},
 		Up: func() { hooks = append(hooks, "up") }, Down: func() { hooks = append(hooks, "down") },
 	})

@@ -140,3 +140,10 @@ func pop[T any](s []*T) []*T {
 	}
 	return s[1:]
 }
+
+// Waiting is how many are in Await.
+func (r *Rooms[F]) Waiting() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.waiting)
+}

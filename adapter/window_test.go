@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -305,5 +306,76 @@ func trackOnce(t *testing.T, r *Rooms[note], id string, dice *rand.Rand) {
 	}
 	if k.bad != nil {
 		t.Errorf("%s got %s", id, strings.Join(k.bad, ", "))
+	}
+}
+
+// Who awaits a position goes on with it or a later one, and with nothing before; a context ends the wait.
+func TestAwait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRooms[note](RoomsConfig{Window: time.Minute}, at(0))
+		var reached []string
+		var mu sync.Mutex
+		await := func(ctx context.Context, n int) {
+			go func() {
+				ok := r.Await(ctx, at(n))
+				mu.Lock()
+				defer mu.Unlock()
+				reached = append(reached, fmt.Sprint(n, " ", ok))
+			}()
+			synctest.Wait()
+		}
+		want := func(waiting int, now ...string) {
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			slices.Sort(reached)
+			if !slices.Equal(reached, now) || r.Waiting() != waiting {
+				t.Errorf("reached %q, %d waiting, want %q, %d", reached, r.Waiting(), now, waiting)
+			}
+			reached = nil
+		}
+		ctx := t.Context()
+		await(ctx, 0)
+		want(0, "0 true")
+		for _, n := range []int{5, 2, 9, 2, 7} {
+			await(ctx, n)
+		}
+		r.Apply([]Broadcast[note]{cast(1, nil)})
+		want(5)
+		r.Apply([]Broadcast[note]{cast(2, nil), {Frame: note{99, 1}}})
+		want(3, "2 true", "2 true")
+		r.Apply([]Broadcast[note]{{Position: at(6), Rooms: []string{}, Volatile: true}}) // past 5, for nobody
+		want(2, "5 true")
+		brief, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		await(brief, 8)
+		want(3)
+		time.Sleep(time.Second)
+		want(2, "8 false")
+		r.Reset(at(7))
+		want(1, "7 true")
+		r.Apply([]Broadcast[note]{cast(10, nil)})
+		want(0, "9 true")
+	})
+}
+
+// Join and Leave tell whether they changed anything.
+func TestJoinAndLeaveTell(t *testing.T) {
+	t.Parallel()
+	r := NewRooms[note](RoomsConfig{}, at(0))
+	s := enter(r, "ann", &listener{}, ignore)
+	for i, got := range []bool{
+		r.Join(s, []string{"a", "b"}, nil), !r.Join(s, []string{"b", "a"}, nil), r.Join(s, []string{"b", "c"}, nil),
+		!r.Leave(s, "z", "ann"), r.Leave(s, "z", "a"), !r.Leave(s, "a"), !r.Join(s, nil, nil),
+	} {
+		if !got {
+			t.Errorf("call %d says the opposite", i)
+		}
+	}
+	r.Exit(s)
+	if r.Join(s, []string{"a"}, nil) || r.Leave(s, "b") {
+		t.Error("who has left has joined or left")
 	}
 }

@@ -163,7 +163,8 @@ func readMembers(data gjson.Result) (members, error) {
 	return d, nil
 }
 
-// message makes a message for sockets. A broadcast that wants answers is Other: it is not for the log.
+// message makes a message for sockets. A broadcast that wants answers is Other: it is not for the log. The namespace
+// is what the packet says, if it does.
 func (d *members) message(kind Kind, packed bool) (Message, error) {
 	m := Message{Kind: kind}
 	to, err := readTargets(d.opts)
@@ -178,8 +179,9 @@ func (d *members) message(kind Kind, packed bool) (Message, error) {
 			return m, err
 		}
 		if p.wantsAck || isPresent(d.requestID) {
-			return Message{Kind: Other}, nil
+			return Message{Kind: Other, Namespace: p.namespace}, nil
 		}
+		m.Namespace = p.namespace
 		m.Args, m.Volatile = []byte(p.args), to.volatile
 		m.Binary = packed && strings.Contains(p.args, binaryMark)
 	case Join, Leave:

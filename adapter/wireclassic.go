@@ -1,10 +1,6 @@
 package adapter
 
 import (
-	"slices"
-	"strconv"
-	"strings"
-
 	"github.com/tidwall/gjson"
 )
 
@@ -61,9 +57,8 @@ func decodeClassicEvent(payload []byte) (Entry, error) {
 	if e.Message, err = d.message(Event, true); err != nil {
 		return Entry{}, err
 	}
-	p, err := readPacket(d.packet)
-	e.Namespace = namespace(p.namespace)
-	return e, err
+	e.Namespace = namespace(e.Namespace)
+	return e, nil
 }
 
 // encodeClassicCommand encodes a Join, Leave or Disconnect for the channel of requests.
@@ -86,6 +81,11 @@ func encodeClassicCommand(from string, m Message) ([]byte, error) {
 		dst = appendStrings(appendMember(dst, "rooms"), m.Into)
 	}
 	return append(dst, '}'), nil
+}
+
+// appendOpts appends options that have no flags.
+func appendOpts(dst []byte, rooms, except []string) []byte {
+	return append(appendTargets(append(dst, '{'), rooms, except), '}')
 }
 
 // encodeClassicRequest encodes a request for the channel of requests.
@@ -244,109 +244,4 @@ func (c *classicPayload) request() (Request, error) {
 		err = r.address(&c.members)
 	}
 	return r, err
-}
-
-// encodeClassicResponse encodes a response, for the channel that the one who asked listens to.
-func encodeClassicResponse(r Response) ([]byte, error) {
-	if r.ID == "" {
-		return nil, wireError("a response without id")
-	}
-	dst, form := []byte{'{'}, jsonForm
-	switch r.Kind {
-	case ServerSideEmit:
-		dst = append(appendMember(dst, "type"), classicServerSideEmit...)
-	case EmitWithAck:
-		if r.Count < 0 {
-			dst, form = append(appendMember(dst, "type"), classicBroadcastAck...), msgpackForm
-		} else {
-			dst = append(appendMember(dst, "type"), classicClientCount...)
-		}
-	}
-	dst = appendString(appendMember(dst, "requestId"), r.ID)
-	switch {
-	case r.Kind == FetchSockets:
-		dst = appendSockets(appendMember(dst, "sockets"), r.Sockets)
-	case r.Kind == ListSockets:
-		dst = appendSocketIDs(appendMember(dst, "sockets"), r.Sockets)
-	case r.Kind == ListRooms:
-		dst = appendStrings(appendMember(dst, "rooms"), r.Rooms)
-	case r.Kind == ServerSideEmit:
-		dst = appendRaw(appendMember(dst, "data"), r.Args, "null")
-	case r.Kind == EmitWithAck && r.Count < 0:
-		dst = appendRaw(appendMember(dst, "packet"), r.Args, "null")
-	case r.Kind == EmitWithAck:
-		dst = strconv.AppendInt(appendMember(dst, "clientCount"), int64(r.Count), 10)
-	default:
-		return nil, wireError("a response of no kind")
-	}
-	return form.finish(append(dst, '}'), r.Binary)
-}
-
-func appendSocketIDs(dst []byte, sockets []RemoteSocket) []byte {
-	ids := make([]string, len(sockets))
-	for i, s := range sockets {
-		ids[i] = s.ID
-	}
-	return appendStrings(dst, ids)
-}
-
-// decodeClassicResponse decodes what comes on the channels of a namespace for responses (index.js, onresponse). They do
-// not say who sent them. Some do not say either what they answer: whoever asked knows it by the id, for a list
-// of no sockets may be one of FetchSockets or of ListSockets, and is said to be the former. An answer to a Join, Leave or
-// Disconnect for one socket, which we never send, is an error.
-func decodeClassicResponse(nsp string, payload []byte) (Response, error) {
-	v, packed, err := parsePayload(payload)
-	if err != nil {
-		return Response{}, err
-	}
-	c, err := readClassic(v, packed)
-	if err != nil {
-		return Response{}, err
-	}
-	r := Response{ID: c.id, From: c.from, Namespace: nsp}
-	if r.ID == "" {
-		return Response{}, wireError("a response without id")
-	}
-	switch {
-	case c.typ.Raw == classicServerSideEmit:
-		r.Kind = ServerSideEmit
-		r.setArgs(c.response, packed)
-	case c.typ.Raw == classicClientCount:
-		r.Kind = EmitWithAck
-		r.Count, err = readCount(c.count)
-	case c.typ.Raw == classicBroadcastAck:
-		r.Kind, r.Count = EmitWithAck, -1
-		r.setArgs(c.packet, packed)
-	case isPresent(c.sockets):
-		err = r.setSockets(c.sockets, packed)
-	case isPresent(c.rooms):
-		r.Kind = ListRooms
-		r.Rooms, err = stringsOf(c.rooms, "rooms")
-	default:
-		err = wireError("a response to no request of ours")
-	}
-	if err != nil {
-		return Response{}, err
-	}
-	return r, nil
-}
-
-// setSockets takes sockets, or their ids.
-func (r *Response) setSockets(list gjson.Result, packed bool) error {
-	if first := list.Get("0"); first.Type == gjson.String {
-		ids, err := stringsOf(list, "ids of sockets")
-		if slices.Contains(ids, "") {
-			err = wireError("a socket without id")
-		}
-		for _, id := range ids {
-			r.Sockets = append(r.Sockets, RemoteSocket{ID: id})
-		}
-		r.Kind = ListSockets
-		return err
-	}
-	var err error
-	r.Kind = FetchSockets
-	r.Sockets, err = readSockets(list)
-	r.Binary = packed && strings.Contains(list.Raw, binaryMark)
-	return err
 }

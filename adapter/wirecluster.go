@@ -1,7 +1,6 @@
 package adapter
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -35,12 +34,11 @@ type wirePayload struct {
 
 // encodeMessage encodes a message for sockets as the sharded adapter publishes it.
 func encodeMessage(from string, m Message, f wireForm) ([]byte, error) {
-	dst := openEnvelope(from, m.Namespace, entryType(m.Kind))
-	dst, err := appendMessageData(dst, m)
+	dst, err := appendMessageData(openEnvelope(entryType(m.Kind)), m)
 	if err != nil {
 		return nil, err
 	}
-	return f.finish(append(dst, '}'), m.Binary)
+	return f.finish(closeEnvelope(dst, from, m.Namespace), m.Binary)
 }
 
 // encodeRequest encodes all requests but those that only the classic adapter knows.
@@ -54,16 +52,16 @@ func encodeRequest(r Request, f wireForm) ([]byte, error) {
 	var dst []byte
 	switch r.Kind {
 	case FetchSockets:
-		dst = append(openEnvelope(r.From, r.Namespace, typeFetch), '{')
+		dst = append(openEnvelope(typeFetch), '{')
 		dst = appendBroadcastOpts(appendMember(dst, "opts"), Message{Rooms: r.Rooms, Except: r.Except})
 		dst = appendString(appendMember(dst, "requestId"), r.ID)
 	case EmitWithAck:
-		dst = append(openEnvelope(r.From, r.Namespace, typeBroadcast), '{')
+		dst = append(openEnvelope(typeBroadcast), '{')
 		dst = appendPacket(appendMember(dst, "packet"), r.Args, "")
 		dst = appendString(appendMember(dst, "requestId"), r.ID)
 		dst = appendBroadcastOpts(appendMember(dst, "opts"), Message{Rooms: r.Rooms, Except: r.Except})
 	case ServerSideEmit:
-		dst = append(openEnvelope(r.From, r.Namespace, typeServerSideEmit), '{')
+		dst = append(openEnvelope(typeServerSideEmit), '{')
 		if r.ID != "" {
 			dst = appendString(appendMember(dst, "requestId"), r.ID)
 		}
@@ -71,49 +69,18 @@ func encodeRequest(r Request, f wireForm) ([]byte, error) {
 	default:
 		return nil, wireError("a request that cluster adapters do not know")
 	}
-	return f.finish(append(dst, "}}"...), r.Binary)
+	return f.finish(closeEnvelope(append(dst, '}'), r.From, r.Namespace), r.Binary)
 }
 
-// encodeResponse encodes the answer to a request.
-func encodeResponse(r Response, f wireForm) ([]byte, error) {
-	typ, ok := responseType(r)
-	if !ok || r.ID == "" {
-		return nil, wireError("a response to no request of cluster adapters")
-	}
-	dst := append(openEnvelope(r.From, r.Namespace, typ), '{')
-	dst = appendString(appendMember(dst, "requestId"), r.ID)
-	switch typ {
-	case typeFetched:
-		dst = appendSockets(appendMember(dst, "sockets"), r.Sockets)
-	case typeClientCount:
-		dst = strconv.AppendInt(appendMember(dst, "clientCount"), int64(r.Count), 10)
-	default:
-		dst = appendRaw(appendMember(dst, "packet"), r.Args, "null")
-	}
-	return f.finish(append(dst, "}}"...), r.Binary)
-}
-
-func responseType(r Response) (typ string, ok bool) {
-	switch {
-	case r.Kind == FetchSockets:
-		return typeFetched, true
-	case r.Kind == ServerSideEmit:
-		return typeServerSideEmitted, true
-	case r.Kind == EmitWithAck && r.Count < 0:
-		return typeBroadcastAck, true
-	case r.Kind == EmitWithAck:
-		return typeClientCount, true
-	default:
-		return "", false
-	}
-}
-
-// openEnvelope writes up to the member "data".
-func openEnvelope(from, nsp, typ string) []byte {
-	dst := appendString(appendMember([]byte{'{'}, "uid"), from)
-	dst = appendString(appendMember(dst, "nsp"), namespace(nsp))
-	dst = append(appendMember(dst, "type"), typ...)
+// openEnvelope writes up to the member "data", and closeEnvelope what comes after that.
+func openEnvelope(typ string) []byte {
+	dst := append(appendMember([]byte{'{'}, "type"), typ...)
 	return appendMember(dst, "data")
+}
+
+func closeEnvelope(dst []byte, from, nsp string) []byte {
+	dst = appendString(appendMember(dst, "uid"), from)
+	return append(appendString(appendMember(dst, "nsp"), namespace(nsp)), '}')
 }
 
 func appendList(dst, elements []byte) []byte {
@@ -192,10 +159,16 @@ func (e *envelope) decode() (wirePayload, error) {
 			break
 		}
 		r, err := e.request()
-		return wirePayload{Request: &r}, err
+		if err != nil {
+			return wirePayload{}, err
+		}
+		return wirePayload{Request: &r}, nil
 	case typeFetched, typeServerSideEmitted, typeClientCount, typeBroadcastAck:
 		r, err := e.response()
-		return wirePayload{Response: &r}, err
+		if err != nil {
+			return wirePayload{}, err
+		}
+		return wirePayload{Response: &r}, nil
 	}
 	m, err := e.message(entryKind(e.typ), e.packed)
 	if err != nil {
@@ -242,99 +215,4 @@ func (r *Request) address(m *members) error {
 
 func (r *Request) setArgs(args string, packed bool) {
 	r.Args, r.Binary = []byte(args), packed && strings.Contains(args, binaryMark)
-}
-
-func (e *envelope) response() (Response, error) {
-	r := Response{ID: e.id, From: e.from, Namespace: e.namespace, Count: -1}
-	if r.ID == "" {
-		return r, wireError("a response without id")
-	}
-	var err error
-	switch e.typ {
-	case typeFetched:
-		r.Kind, r.Count = FetchSockets, 0
-		r.Sockets, err = readSockets(e.sockets)
-		r.Binary = e.packed && strings.Contains(e.sockets.Raw, binaryMark)
-	case typeServerSideEmitted:
-		r.Kind, r.Count = ServerSideEmit, 0
-		r.setArgs(e.packet, e.packed)
-	case typeBroadcastAck:
-		r.Kind = EmitWithAck
-		r.setArgs(e.packet, e.packed)
-	case typeClientCount:
-		r.Kind = EmitWithAck
-		r.Count, err = readCount(e.count)
-	}
-	return r, err
-}
-
-// setArgs takes a client's or a server's answer; undefined is null.
-func (r *Response) setArgs(v gjson.Result, packed bool) {
-	r.Args = appendRaw(nil, []byte(v.Raw), "null")
-	r.Binary = packed && strings.Contains(v.Raw, binaryMark)
-}
-
-func readCount(v gjson.Result) (int, error) {
-	n, err := strconv.ParseUint(v.Raw, 10, 31)
-	if err != nil {
-		return 0, wireError("clientCount is no number")
-	}
-	return int(n), nil
-}
-
-func readSockets(list gjson.Result) ([]RemoteSocket, error) {
-	if !list.IsArray() {
-		return nil, wireError("sockets are no array")
-	}
-	var out []RemoteSocket
-	var err error
-	list.ForEach(func(_, v gjson.Result) bool {
-		var s RemoteSocket
-		s, err = readSocket(v)
-		out = append(out, s)
-		return err == nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func readSocket(v gjson.Result) (RemoteSocket, error) {
-	var s RemoteSocket
-	var id, rooms, data, handshake gjson.Result
-	if v.IsObject() {
-		v.ForEach(func(name, v gjson.Result) bool {
-			switch name.Str {
-			case "id":
-				id = v
-			case "rooms":
-				rooms = v
-			case "data":
-				data = v
-			case "handshake":
-				handshake = v
-			}
-			return true
-		})
-	}
-	if id.Type != gjson.String || id.Str == "" {
-		return s, wireError("a socket without id")
-	}
-	if isPresent(handshake) && !handshake.IsObject() {
-		return s, wireError("a handshake is no object")
-	}
-	s.ID = strings.Clone(id.Str)
-	var err error
-	s.Rooms, err = stringsOf(rooms, "rooms of a socket")
-	s.Data, s.Handshake = rawOf(data), rawOf(handshake)
-	return s, err
-}
-
-// rawOf is JSON to keep, or nil where there is none.
-func rawOf(v gjson.Result) []byte {
-	if !isPresent(v) {
-		return nil
-	}
-	return []byte(v.Raw)
 }

@@ -13,10 +13,10 @@ func appendMessageData(dst []byte, m Message) ([]byte, error) {
 		dst = appendPacket(appendMember(dst, "packet"), m.Args, "")
 		dst = appendBroadcastOpts(appendMember(dst, "opts"), m)
 	case Join, Leave:
-		dst = appendOpts(appendMember(dst, "opts"), m.Rooms, m.Except)
+		dst = appendBroadcastOpts(appendMember(dst, "opts"), m)
 		dst = appendStrings(appendMember(dst, "rooms"), m.Into)
 	case Disconnect:
-		dst = appendOpts(appendMember(dst, "opts"), m.Rooms, m.Except)
+		dst = appendBroadcastOpts(appendMember(dst, "opts"), m)
 		dst = appendBool(appendMember(dst, "close"), m.Close)
 	default:
 		return nil, wireError("a message of no kind that is sent")
@@ -36,14 +36,10 @@ func appendPacket(dst, args []byte, nsp string) []byte {
 func appendBroadcastOpts(dst []byte, m Message) []byte {
 	dst = appendTargets(append(dst, '{'), m.Rooms, m.Except)
 	dst = append(appendMember(dst, "flags"), '{')
-	if m.Volatile {
+	if m.Volatile && m.Kind == Event {
 		dst = append(dst, `"volatile":true`...)
 	}
 	return append(dst, "}}"...)
-}
-
-func appendOpts(dst []byte, rooms, except []string) []byte {
-	return append(appendTargets(append(dst, '{'), rooms, except), '}')
 }
 
 func appendTargets(dst []byte, rooms, except []string) []byte {

@@ -1,70 +1,59 @@
 // Package publisher puts events on the bus: it is what the platform's Go services import.
 //
 // It checks each event against its schema before it sends it, so that a mistake shows where it was made. It publishes
-// with Redis PUBLISH, which reaches whoever listens at that moment. It neither filters nor subscribes, and it leaves
-// the Redis client, with its address, pool and retries, to the caller.
+// with Redis PUBLISH, which reaches whoever listens at that moment, or, if Config.Durable says so, by a stream in
+// Redis, from which the bus takes what was published while it was not there. It neither filters nor subscribes, and
+// it leaves the Redis client, with its address and pool, to the caller.
+//
+// After an error an event may or may not have been sent. Sending it again is safe, because the bus delivers an ID
+// once on a channel, within 24 hours: so an event that is sent until there is no error, and durably, is delivered
+// exactly once.
 package publisher
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"sync"
+	"sync/atomic"
 
 	"github.com/photo-management/event-bus/events"
 	"github.com/redis/go-redis/v9"
 )
 
-// Config bounds what one call does.
-type Config struct {
-	// MaxBytes is the largest event taken, in bytes of its JSON. Zero means 1 MiB, as for events.Decode.
-	MaxBytes int
-	// MaxBatch is the most events PublishBatch takes at once. Zero means 1000.
-	MaxBatch int
-	// Timeout is how long a call may take, beside the deadline of its context. Zero means 5 s.
-	Timeout time.Duration
-}
-
-func (c Config) withDefaults() Config {
-	c.MaxBytes = cmp.Or(c.MaxBytes, events.DefaultMaxBytes)
-	c.MaxBatch = cmp.Or(c.MaxBatch, 1000)
-	c.Timeout = cmp.Or(c.Timeout, 5*time.Second)
-	return c
-}
-
-// Validate reports all that is wrong with a Config.
-func (c Config) Validate() error {
-	var problems []error
-	if c.MaxBytes < 0 {
-		problems = append(problems, fmt.Errorf("publisher.Config.MaxBytes is %d: want 1 or more bytes, or 0 for 1 MiB", c.MaxBytes))
-	}
-	if c.MaxBatch < 0 {
-		problems = append(problems, fmt.Errorf("publisher.Config.MaxBatch is %d: want 1 or more events, or 0 for 1000", c.MaxBatch))
-	}
-	if c.Timeout < 0 {
-		problems = append(problems, fmt.Errorf("publisher.Config.Timeout is %s: want a positive duration, or 0 for 5s", c.Timeout))
-	}
-	return errors.Join(problems...)
-}
+// What a caller may want to tell from other errors.
+var (
+	// ErrBusy is returned at once if more than Config.MaxWaiting events would be on their way, because Redis is away
+	// or slow. The event was not sent.
+	ErrBusy = errors.New("too many events wait for Redis")
+	// ErrNotReplicated is returned if fewer than Config.Replicas had the event in time. It is in the master, and is
+	// delivered unless that fails before its replicas have caught up. Sending it again is safe.
+	ErrNotReplicated = errors.New("in the master of Redis, but not confirmed by enough replicas in time; sending it again is safe")
+)
 
 // Publisher publishes events. It is safe for concurrent use.
 type Publisher struct {
-	redis redis.UniversalClient
-	cfg   Config
+	redis   redis.UniversalClient
+	cfg     Config
+	waiting atomic.Int64 // events of calls that have not returned
 }
 
 // New returns a Publisher that sends through client, which remains the caller's to close. With the client's
 // ContextTimeoutEnabled, deadlines hold to the letter; without it, the client's own ReadTimeout decides how long a
-// Redis that has gone silent is waited for. Check a Config that comes from outside with Validate: a negative limit
-// refuses everything.
+// Redis that has gone silent is waited for. The client's own MaxRetries are not needed here and do no harm: what comes
+// twice is delivered once, and a channel's part of a batch is repeated as a whole. Check a Config that comes from
+// outside with Validate: a negative limit refuses everything.
 func New(client redis.UniversalClient, cfg Config) *Publisher {
 	return &Publisher{redis: client, cfg: cfg.withDefaults()}
 }
 
 // Publish publishes an event on the default channel of its type. An event that breaks its schema is
-// events.ErrInvalid, one that is too long events.ErrTooLarge; sending those again does not help. After any other
-// error the event may or may not have been sent; sending it again is safe, because the bus delivers an ID once.
+// events.ErrInvalid, one that is too long events.ErrTooLarge; sending those again does not help. While Redis is away
+// it tries again until Config.Timeout or ctx ends. After any other error the event may or may not have been sent, or
+// be still on its way; sending it again is safe, because the bus delivers an ID once.
+//
+// Events that one caller publishes one after the other keep their order, if it goes on to the next only when there is
+// no error for the one before.
 func (p *Publisher) Publish(ctx context.Context, ev events.Event) error {
 	channel, _ := events.Channel(ev.Type) // check refuses a type without a channel
 	return p.PublishTo(ctx, channel, ev)
@@ -75,18 +64,20 @@ func (p *Publisher) PublishTo(ctx context.Context, channel string, ev events.Eve
 	if err := p.check(channel, ev); err != nil {
 		return err
 	}
+	if !p.enter(1) {
+		return failed(channel, ev, ErrBusy)
+	}
+	defer p.leave(1)
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
-	err := ctx.Err() // the client looks at the context only when it has to wait
-	if err == nil {
-		err = p.redis.Process(ctx, command(ctx, channel, ev))
-	}
-	return failed(channel, ev, err)
+	return failed(channel, ev, p.send(ctx, channel, []events.Event{ev}))
 }
 
-// PublishBatch publishes events on the default channels of their types, in one round trip and in their order within
-// a channel. The result has an error, or nil, for each event, as Publish would return it; one that fails does not
-// stop the others. Of a batch larger than MaxBatch nothing is published.
+// PublishBatch publishes events on the default channels of their types, in one round trip for each channel and in
+// their order there. The result has an error, or nil, for each event, as Publish would return it. An event that is
+// refused before it is sent does not stop the others. Those of a channel are accepted together or not at all, in a
+// transaction (MULTI and EXEC, which the user of Redis must be allowed to call) for every 4 MiB or so; after one that
+// fails the later events of that channel are not sent. Of a batch larger than MaxBatch nothing is published.
 func (p *Publisher) PublishBatch(ctx context.Context, evs []events.Event) []error {
 	errs := make([]error, len(evs))
 	if len(evs) > p.cfg.MaxBatch {
@@ -96,29 +87,68 @@ func (p *Publisher) PublishBatch(ctx context.Context, evs []events.Event) []erro
 		}
 		return errs
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
-	defer cancel()
-	pipe := p.redis.Pipeline()
-	sent := make([]*redis.IntCmd, len(evs))
+	good := map[string][]int{} // indexes, by channel
+	n := 0
 	for i, ev := range evs {
 		channel, _ := events.Channel(ev.Type)
 		if errs[i] = p.check(channel, ev); errs[i] == nil {
-			sent[i] = command(ctx, channel, ev)
-			_ = pipe.Process(ctx, sent[i]) // only queues; each command learns its own result from Exec
+			good[channel] = append(good[channel], i)
+			n++
 		}
 	}
-	canceled := ctx.Err()
-	if canceled == nil {
-		_, _ = pipe.Exec(ctx) // its error is the first command's
-	}
-	for i, cmd := range sent {
-		if cmd != nil {
-			channel, _ := events.Channel(evs[i].Type)
-			errs[i] = failed(channel, evs[i], cmp.Or(canceled, cmd.Err()))
+	if !p.enter(n) {
+		for channel, of := range good {
+			fail(errs, channel, evs, of, ErrBusy)
 		}
+		return errs
 	}
+	defer p.leave(n)
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
+	var channels sync.WaitGroup // at once, because in a cluster one may be away while the others are there
+	for channel, of := range good {
+		channels.Go(func() { p.sendMany(ctx, channel, evs, of, errs) })
+	}
+	channels.Wait()
 	return errs
 }
+
+// sendMany sends those of a channel. errs gets their errors at their places.
+func (p *Publisher) sendMany(ctx context.Context, channel string, evs []events.Event, of []int, errs []error) {
+	for len(of) > 0 {
+		var part []events.Event
+		for size := 0; len(part) < len(of); {
+			ev := evs[of[len(part)]]
+			if size += len(ev.Raw()); size > maxTransaction && len(part) > 0 {
+				break
+			}
+			part = append(part, ev)
+		}
+		now, later := of[:len(part)], of[len(part):]
+		if err := p.send(ctx, channel, part); err != nil {
+			fail(errs, channel, evs, now, err)
+			// Not wrapped: what is true of an event that was sent is not of these.
+			fail(errs, channel, evs, later, fmt.Errorf("not sent, as it would be before an earlier event that failed: %v", err))
+			return
+		}
+		of = later
+	}
+}
+
+// enter lets n more events in, unless there are too many.
+func (p *Publisher) enter(n int) bool {
+	for {
+		before := p.waiting.Load()
+		if before+int64(n) > int64(p.cfg.MaxWaiting) {
+			return false
+		}
+		if p.waiting.CompareAndSwap(before, before+int64(n)) {
+			return true
+		}
+	}
+}
+
+func (p *Publisher) leave(n int) { p.waiting.Add(-int64(n)) }
 
 func (p *Publisher) check(channel string, ev events.Event) error {
 	if size := len(ev.Raw()); size > p.cfg.MaxBytes {
@@ -133,13 +163,10 @@ func (p *Publisher) check(channel string, ev events.Event) error {
 	return nil
 }
 
-// command is PUBLISH with the channel as its key. To go-redis it has none, so that in a cluster each command would go
-// through a node chosen at random, which mixes up their order, and in a ring's pipeline through a shard nobody
-// listens to.
-func command(ctx context.Context, channel string, ev events.Event) *redis.IntCmd {
-	cmd := redis.NewIntCmd(ctx, "publish", channel, ev.Raw())
-	cmd.SetFirstKeyPos(1)
-	return cmd
+func fail(errs []error, channel string, evs []events.Event, of []int, err error) {
+	for _, i := range of {
+		errs[i] = failed(channel, evs[i], err)
+	}
 }
 
 func failed(channel string, ev events.Event, err error) error {

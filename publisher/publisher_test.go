@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -93,7 +94,7 @@ func TestPublishRefuses(t *testing.T) {
 func TestPublishBatch(t *testing.T) {
 	t.Parallel()
 	client := startRedis(t)
-	l := listen(t, client, channels...)
+	processing, l := listen(t, client, "photo:processing"), listen(t, client, "photo:upload")
 	p := New(client, Config{MaxBytes: 1000, MaxBatch: 5})
 	evs := []events.Event{
 		started(t, "1"),
@@ -108,8 +109,8 @@ func TestPublishBatch(t *testing.T) {
 			t.Errorf("event %d: error %v, want %v", i, errs[i], want)
 		}
 	}
-	l.want("photo:processing", string(evs[0].Raw()))
-	l.want("photo:processing", string(evs[2].Raw()))
+	processing.want("photo:processing", string(evs[0].Raw()))
+	processing.want("photo:processing", string(evs[2].Raw()))
 	l.want("photo:upload", string(evs[4].Raw()))
 
 	errs = p.PublishBatch(t.Context(), append(evs, deleted(t, "4")))
@@ -171,21 +172,32 @@ func TestPublishReachesTheRightShard(t *testing.T) {
 		l.want(channel, string(ev.Raw()))
 		l.want(channel, string(ev.Raw()))
 	}
+	p = New(ring, Config{Durable: true})
+	evs := []events.Event{deleted(t, "p"), deleted(t, "q"), started(t, "p"), batch(t)}
+	if err := errors.Join(append(p.PublishBatch(t.Context(), evs), p.Publish(t.Context(), evs[3]))...); err != nil {
+		t.Fatal(err)
+	}
+	wantEntries(t, ring, "eventbus:in:photo:upload", evs[0], evs[1])
+	wantEntries(t, ring, "eventbus:in:photo:processing", evs[2])
+	wantEntries(t, ring, "eventbus:in:photo:completion", evs[3], evs[3])
 }
 
 func TestPublishWithoutRedis(t *testing.T) {
 	t.Parallel()
-	client := redis.NewClient(&redis.Options{Network: "unix", Addr: t.TempDir() + "/none", MaxRetries: -1})
-	t.Cleanup(func() { client.Close() })
-	p := New(client, Config{})
-	if err := p.Publish(t.Context(), deleted(t, "p")); err == nil {
-		t.Error("Publish: no error")
-	}
-	for i, err := range p.PublishBatch(t.Context(), []events.Event{deleted(t, "p"), started(t, "p")}) {
-		if err == nil {
-			t.Errorf("event %d of a batch: no error", i)
+	p := New(nowhere(t), Config{Timeout: 100 * time.Millisecond})
+	errs := p.PublishBatch(t.Context(), []events.Event{deleted(t, "p"), started(t, "p")})
+	for i, err := range append(errs, p.Publish(t.Context(), deleted(t, "p"))) {
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, syscall.ENOENT) {
+			t.Errorf("call %d: %v, want that time ran out, and why", i, err)
 		}
 	}
+}
+
+// nowhere is a client for a Redis that is not there.
+func nowhere(t *testing.T) *redis.Client {
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: t.TempDir() + "/none", MaxRetries: -1, DialerRetries: 1})
+	t.Cleanup(func() { client.Close() })
+	return client
 }
 
 func TestPublishToSilentRedis(t *testing.T) {
@@ -216,13 +228,22 @@ func TestConfig(t *testing.T) {
 	if err := (Config{}).Validate(); err != nil {
 		t.Errorf("Validate of the zero Config: %v", err)
 	}
-	if got, want := (Config{}).withDefaults(), (Config{1 << 20, 1000, 5 * time.Second}); got != want {
+	want := Config{MaxBytes: 1 << 20, MaxBatch: 1000, Timeout: 5 * time.Second, MaxWaiting: 10_000, Prefix: "eventbus:in:", MaxLen: 100_000}
+	if got := (Config{}).withDefaults(); got != want {
 		t.Errorf("withDefaults = %+v, want %+v", got, want)
 	}
-	err := Config{-1, -1, -1}.Validate()
-	for _, key := range []string{"MaxBytes", "MaxBatch", "Timeout"} {
-		if err == nil || !strings.Contains(err.Error(), key) {
+	if err := (Config{MaxBatch: 20_000}).Validate(); err != nil {
+		t.Errorf("Validate of a larger batch: %v", err)
+	}
+	err := Config{MaxBytes: -1, MaxBatch: -1, Timeout: -1, MaxWaiting: -1, MaxLen: -1, Replicas: -1}.Validate()
+	for _, key := range []string{"MaxBytes", "MaxBatch", "Timeout", "MaxWaiting", "MaxLen", "Replicas"} {
+		if err == nil || !strings.Contains(err.Error(), "publisher.Config."+key) {
 			t.Errorf("Validate: %v, want a word about %s", err, key)
+		}
+	}
+	for _, c := range []Config{{MaxWaiting: 999}, {Replicas: 1}} {
+		if c.Validate() == nil {
+			t.Errorf("Validate of %+v: no error", c)
 		}
 	}
 }

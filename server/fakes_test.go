@@ -62,6 +62,10 @@ type solo struct{ channels []string }
 
 func (solo) Hears(bool) {}
 
+func (solo) Voice() string { return "voice" }
+
+func (solo) Heard() {}
+
 func (solo) Beaten() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)

@@ -116,6 +116,10 @@ func (s *Server) persist(ctx context.Context, try func() error) error {
 // hear takes in a plain message, whoever leads its channel.
 func (s *Server) hear(ctx context.Context, name string, payload []byte) {
 	c := s.channels[name]
+	if c == nil && name == s.Leaders.Voice() {
+		s.Leaders.Heard()
+		return
+	}
 	if c == nil && s.Emitters != nil {
 		payload, c = s.Emitters.Heard(name, payload), s.channels[EmitterChannel]
 	}

@@ -25,7 +25,7 @@ func TestReady(t *testing.T) {
 	}
 	wantUnready("before Run", "starting")
 	b.run()
-	want := []string{"photo:completion", "photo:processing", "photo:upload"}
+	want := []string{"voice", "photo:completion", "photo:processing", "photo:upload"}
 	if got := <-b.source.channels; !slices.Equal(got, want) {
 		t.Errorf("channels %q are received, want %q", got, want)
 	}

@@ -89,6 +89,8 @@ type inputs interface {
 type leaders interface {
 	Run(ctx context.Context, lead func(context.Context, adapter.Lease)) error
 	Hears(bool)
+	Voice() string
+	Heard()
 	Beaten() <-chan struct{}
 }
 
@@ -135,7 +137,12 @@ type Parts struct {
 	Log      eventLog
 	Sessions sessions          // nil: clients are recovered by the replica that they were on, and by no other
 	Peers    peers             // nil: there are no others to ask
-	Emitters *adapter.Emitters // nil: what those publish is not heard
+	Emitters *adapter.Emitters // nil: what those publish is not taken to the log
+	// Occupied follows the rooms that have members here, under a lock; it may be nil.
+	Occupied func(namespace, room string, yes bool)
+	// Find gives the internal address of a replica, host:port, where requests of its sessions are forwarded to. Nil
+	// means that they are not: polling clients then need a load balancer that sends each to one replica.
+	Find     func(ctx context.Context, replica string) (addr string, ok bool)
 	Owners   owners
 	Rules    *routing.Rules
 	Verifier *auth.Verifier
@@ -152,6 +159,7 @@ type Server struct {
 	sockets  *socketio.Server
 	clients  *socketio.Namespace
 	channels map[string]*channel
+	forwards *forwarder // nil without Find
 	metrics  *metrics
 	state    atomic.Value // of error: why it is not ready, errReady when it is
 
@@ -172,11 +180,12 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	}
 	cfg = cfg.withDefaults()
 	cfg.Socket.Start, cfg.Socket.ID = parts.Log.Start(), parts.ID
+	cfg.Socket.Occupied = parts.Occupied
 	if parts.Sessions != nil {
 		cfg.Socket.Sessions = parts.Sessions
 	}
 	if parts.Peers != nil {
-		cfg.Socket.Cluster = cluster{parts.Log, parts.Peers}
+		cfg.Socket.Cluster = fleet{parts.Log, parts.Peers}
 	}
 	s := &Server{cfg: cfg, Parts: parts, channels: map[string]*channel{}}
 	for _, name := range parts.Rules.Channels() {
@@ -189,6 +198,10 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		l.First, l.Interval = 1, 10*time.Second
 	}
 	s.state.Store(errStarting)
+	if parts.Find != nil {
+		s.forwards = newForwarder(parts.Find, parts.Metrics)
+		cfg.Socket.Engine.Replica, cfg.Socket.Engine.Elsewhere = parts.ID, s.forwards.forward
+	}
 	var err error
 	if s.sockets, err = socketio.New(cfg.Socket); err != nil {
 		return nil, err
@@ -209,6 +222,9 @@ func (s *Server) Ready() error {
 	}
 	return nil
 }
+
+// Accepting is closed once Run takes connections.
+func (s *Server) Accepting() <-chan struct{} { return s.sockets.Engine().Accepting() }
 
 // Connections is the number of open connections.
 func (s *Server) Connections() int { return s.sockets.Engine().Len() }
@@ -250,8 +266,11 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.Peers != nil {
 		run(&sockets, "peers", func() error { return s.Peers.Run(serving, s.sockets.Serve) })
 	}
+	if s.forwards != nil {
+		run(&sockets, "forwards", func() error { return s.forwards.run(serving) })
+	}
 	run(&sockets, "sockets", func() error { return s.sockets.Run(serving) })
-	up(s.sockets.Engine().Accepting(), s.Source.Subscribed(), s.Leaders.Beaten())
+	up(s.Accepting(), s.Source.Subscribed(), s.Leaders.Beaten())
 	if stopping.Err() == nil {
 		s.state.Store(errReady)
 	}
@@ -262,8 +281,13 @@ func (s *Server) Run(ctx context.Context) error {
 	if n := s.Connections(); n > 0 {
 		s.Logger.Info("draining", zap.Int("connections", n), zap.Duration("over", s.cfg.Drain))
 	}
+	var forwards sync.WaitGroup
+	if s.forwards != nil {
+		forwards.Go(func() { s.forwards.drain(serving, s.cfg.Drain) })
+	}
 	s.sockets.Drain(serving, s.cfg.Drain)
 	stop()
+	forwards.Wait()
 	sockets.Wait()
 	stored()
 	store.Wait()
@@ -276,7 +300,7 @@ func (s *Server) Run(ctx context.Context) error {
 // subscription is what is heard from Redis.
 func (s *Server) subscription(ctx context.Context) adapter.Subscription {
 	what := adapter.Subscription{
-		Channels: s.Rules.Channels(),
+		Channels: append([]string{s.Leaders.Voice()}, s.Rules.Channels()...),
 		Handle:   func(channel string, payload []byte) { s.hear(ctx, channel, payload) },
 		Up:       func() { s.Leaders.Hears(true) },
 		Down:     func() { s.Leaders.Hears(false) },

@@ -12,8 +12,8 @@ import (
 	"github.com/photo-management/event-bus/adapter"
 )
 
-// hears has w hear events of these ids.
-func hears(t *testing.T, w *waiting, ids ...string) {
+// hearsAll has w hear events of these ids.
+func hearsAll(t *testing.T, w *waiting, ids ...string) {
 	for _, id := range ids {
 		w.hear(t.Context(), fmt.Appendf(nil, `{"id":%q}`, id))
 	}
@@ -48,18 +48,18 @@ func TestWaitingLosesWhatIsSeen(t *testing.T) {
 		do   func(w *waiting)
 		want []string
 	}{
-		"nothing seen":         {func(w *waiting) { hears(t, w, "1", "2") }, []string{"1", "2"}},
-		"in order":             {func(w *waiting) { hears(t, w, "1", "2", "3"); sees(w, "1", "2") }, []string{"3"}},
-		"the middle":           {func(w *waiting) { hears(t, w, "1", "2", "3"); sees(w, "2") }, []string{"1", "3"}},
-		"backwards":            {func(w *waiting) { hears(t, w, "1", "2", "3"); sees(w, "3", "2", "1") }, []string{}},
-		"seen before heard":    {func(w *waiting) { sees(w, "1"); hears(t, w, "1", "2") }, []string{"2"}},
-		"early, and once more": {func(w *waiting) { sees(w, "1"); hears(t, w, "1", "1") }, []string{"1"}},
-		"twice heard":          {func(w *waiting) { hears(t, w, "1", "2", "1"); sees(w, "1") }, []string{"2", "1"}},
-		"twice both":           {func(w *waiting) { hears(t, w, "1", "1", "2"); sees(w, "1", "1") }, []string{"2"}},
-		"of another channel":   {func(w *waiting) { hears(t, w, "1"); w.seen(adapter.Key("d", "1")) }, []string{"1"}},
-		"no event":             {func(w *waiting) { w.hear(t.Context(), []byte("nonsense")); hears(t, w, "1") }, []string{"1"}},
-		"while it led":         {func(w *waiting) { w.lead(true); hears(t, w, "1"); sees(w, "1"); w.lead(false) }, []string{"1"}},
-		"led, then seen":       {func(w *waiting) { w.lead(true); hears(t, w, "1", "2"); w.lead(false); sees(w, "1") }, []string{"2"}},
+		"nothing seen":         {func(w *waiting) { hearsAll(t, w, "1", "2") }, []string{"1", "2"}},
+		"in order":             {func(w *waiting) { hearsAll(t, w, "1", "2", "3"); sees(w, "1", "2") }, []string{"3"}},
+		"the middle":           {func(w *waiting) { hearsAll(t, w, "1", "2", "3"); sees(w, "2") }, []string{"1", "3"}},
+		"backwards":            {func(w *waiting) { hearsAll(t, w, "1", "2", "3"); sees(w, "3", "2", "1") }, []string{}},
+		"seen before heard":    {func(w *waiting) { sees(w, "1"); hearsAll(t, w, "1", "2") }, []string{"2"}},
+		"early, and once more": {func(w *waiting) { sees(w, "1"); hearsAll(t, w, "1", "1") }, []string{"1"}},
+		"twice heard":          {func(w *waiting) { hearsAll(t, w, "1", "2", "1"); sees(w, "1") }, []string{"2", "1"}},
+		"twice both":           {func(w *waiting) { hearsAll(t, w, "1", "1", "2"); sees(w, "1", "1") }, []string{"2"}},
+		"of another channel":   {func(w *waiting) { hearsAll(t, w, "1"); w.seen(adapter.Key("d", "1")) }, []string{"1"}},
+		"no event":             {func(w *waiting) { w.hear(t.Context(), []byte("nonsense")); hearsAll(t, w, "1") }, []string{"1"}},
+		"while it led":         {func(w *waiting) { w.lead(true); hearsAll(t, w, "1"); sees(w, "1"); w.lead(false) }, []string{"1"}},
+		"led, then seen":       {func(w *waiting) { w.lead(true); hearsAll(t, w, "1", "2"); w.lead(false); sees(w, "1") }, []string{"2"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -76,11 +76,11 @@ func TestWaitingForgetsWhatCameWellBefore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWaiting("c", eventID)
-		hears(t, w, "1") // goes to nobody, so it never shows
+		hearsAll(t, w, "1") // goes to nobody, so it never shows
 		time.Sleep(overlap)
-		hears(t, w, "2")
+		hearsAll(t, w, "2")
 		time.Sleep(time.Millisecond)
-		hears(t, w, "3")
+		hearsAll(t, w, "3")
 		sees(w, "3")
 		if got := waits(t, w); !slices.Equal(got, []string{"2"}) {
 			t.Errorf("%q waits, want 2 alone", got)
@@ -90,7 +90,7 @@ func TestWaitingForgetsWhatCameWellBefore(t *testing.T) {
 		sees(w, "6")
 		time.Sleep(overlap + 1)
 		sees(w, "7")
-		hears(t, w, "4", "6")
+		hearsAll(t, w, "4", "6")
 		if got := waits(t, w); !slices.Equal(got, []string{"2", "4"}) {
 			t.Errorf("%q waits, want 2 and 4, which was early too long ago", got)
 		}
@@ -102,13 +102,13 @@ func TestWaitingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWaiting("c", eventID)
 		for i := range waitingLen + 10 {
-			hears(t, w, fmt.Sprint(i))
+			hearsAll(t, w, fmt.Sprint(i))
 		}
 		if n := w.count(); n != waitingLen-1 || w.forgotten() != 11 {
 			t.Errorf("%d wait, %d are forgotten, want %d and 11", n, w.forgotten(), waitingLen-1)
 		}
 		w.lead(true)
-		hears(t, w, "last")
+		hearsAll(t, w, "last")
 		ctx, cancel := context.WithCancel(t.Context())
 		blocked := make(chan struct{})
 		go func() {
@@ -116,7 +116,7 @@ func TestWaitingIsBounded(t *testing.T) {
 			w.hear(ctx, []byte(`{"id":"never"}`))
 		}()
 		go func() {
-			hears(t, w, "more")
+			hearsAll(t, w, "more")
 		}()
 		synctest.Wait()
 		if n := w.count(); n != waitingLen {

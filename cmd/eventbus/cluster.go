@@ -22,6 +22,8 @@ import (
 
 // clusterConfig is how this replica is one of several.
 type clusterConfig struct {
+	adapter       string // streams, pubsub or sharded
+	specific      bool
 	log           adapter.LogConfig
 	sessionPrefix string
 	channelPrefix string
@@ -31,6 +33,8 @@ type clusterConfig struct {
 }
 
 func (c *clusterConfig) flags(fs *flag.FlagSet) {
+	fs.StringVar(&c.adapter, "adapter", "streams", "how servers are one: streams (a log, with recovery), or like @socket.io/redis-adapter, without: pubsub or sharded")
+	fs.BoolVar(&c.specific, "specific-responses", false, "with the adapter pubsub: answer who asks alone, as Node's publishOnSpecificResponseChannel")
 	fs.StringVar(&c.log.Stream, "log-stream", "socket.io", "key of the stream that all replicas read, Node's servers with the streams adapter among them")
 	fs.DurationVar(&c.log.Dedupe, "dedupe-window", 24*time.Hour, "how long the id of an event is remembered, so that it is delivered once")
 	fs.StringVar(&c.sessionPrefix, "session-prefix", "sio:session:", "what the keys of the sessions of clients begin with")
@@ -42,9 +46,17 @@ func (c *clusterConfig) flags(fs *flag.FlagSet) {
 
 // check completes the configuration.
 func (c *clusterConfig) check(all *config) error {
+	all.server.InputPrefix = cmp.Or(all.server.InputPrefix, cmp.Or(all.redis.KeyPrefix, "eventbus:")+"in:")
 	c.log.Window = max(all.server.Socket.RecoveryWindow, time.Second)
 	c.log.MaxEntry = max(4<<20, 2*all.server.MaxEvent)
 	errs := []error{c.log.Validate()}
+	switch c.adapter {
+	case "streams":
+	case "pubsub", "sharded":
+		all.server.Socket.RecoveryWindow = -1 // there is nothing to recover from
+	default:
+		errs = append(errs, fmt.Errorf("adapter (ADAPTER): %q: want streams, pubsub or sharded", c.adapter))
+	}
 	if c.advertise != "" && c.advertise != "none" {
 		if _, port, err := net.SplitHostPort(c.advertise); err != nil || port == "" {
 			errs = append(errs, fmt.Errorf("advertise-addr (ADVERTISE_ADDR): %q: want host:port, or none", c.advertise))
@@ -100,9 +112,8 @@ func (c *clusterConfig) advertised(addr net.Addr, redisAddr string) string {
 // joinCluster makes the parts that this replica has in common with others: log, leases, sessions, questions.
 func joinCluster(ctx context.Context, cfg config, redis *adapter.Redis, internal net.Addr, parts *server.Parts, reg prometheus.Registerer, log *zap.Logger) error {
 	c := cfg.cluster
-	id := newReplicaID()
-	c.log.ID = id
-	events := redis.Log(c.log)
+	parts.ID = newReplicaID()
+	c.log.ID = parts.ID
 	channels := parts.Rules.Channels()
 	warnings, err := redis.Check(ctx, adapter.CheckConfig{
 		Stream: c.log.Stream, SessionPrefix: c.sessionPrefix, InputPrefix: cfg.server.InputPrefix, Channels: channels,
@@ -113,18 +124,38 @@ func joinCluster(ctx context.Context, cfg config, redis *adapter.Redis, internal
 	for _, w := range warnings {
 		log.Warn("redis may lose what the service relies on", zap.String("problem", w))
 	}
+	events := redis.Log(c.log)
+	addr := c.advertised(internal, redis.Addr())
+	replicas := adapter.NewReplicas(redis.Client(), adapter.ReplicasConfig{
+		ID: parts.ID, Name: c.replicaName(), Addr: addr, Channels: append(channels, server.EmitterChannel), Key: events.Key,
+	}, log)
+	if addr != "" {
+		parts.Find = func(ctx context.Context, replica string) (string, bool) {
+			r, ok := replicas.Find(ctx, replica)
+			return r.Addr, ok && r.Addr != ""
+		}
+	}
+	listener := redis.Listener()
+	parts.Leaders, parts.Source = replicas, listener
+	clusterMetrics(reg, listener, replicas)
+
+	peers := adapter.PeersConfig{ID: parts.ID, Prefix: c.channelPrefix, Sharded: c.sharded, SpecificResponses: c.specific}
+	if c.adapter != "streams" {
+		peers.Sharded = c.adapter == "sharded"
+		bus := adapter.NewPubSub(redis, peers, c.log, replicas.List)
+		parts.Log, parts.Peers, parts.Occupied = bus, bus, bus.Occupied
+		peerMetrics(reg, bus)
+		return nil
+	}
 	if err := events.Open(ctx); err != nil {
 		return err
 	}
-	replicas := adapter.NewReplicas(redis.Client(), adapter.ReplicasConfig{
-		ID: id, Name: c.replicaName(), Addr: c.advertised(internal, redis.Addr()), Channels: append(channels, server.EmitterChannel), Key: events.Key,
-	}, log)
-	peers := adapter.NewPeers(redis, adapter.PeersConfig{ID: id, Prefix: c.channelPrefix, Sharded: c.sharded}, replicas.List)
-	listener := redis.Listener()
-	parts.ID, parts.Log, parts.Leaders, parts.Source, parts.Peers = id, events, replicas, listener, peers
-	parts.Emitters = &adapter.Emitters{Prefix: c.channelPrefix}
-	if cfg.server.Socket.RecoveryWindow >= 0 {
-		sessions := adapter.SessionsConfig{ID: id, Prefix: c.sessionPrefix, KeyPrefix: redis.KeyPrefix(), Window: cfg.server.Socket.RecoveryWindow}
+	asked := adapter.NewPeers(redis, peers, replicas.List)
+	parts.Log, parts.Peers, parts.Emitters = events, asked, &adapter.Emitters{Prefix: c.channelPrefix}
+	logMetrics(reg, events)
+	peerMetrics(reg, asked)
+	if window := cfg.server.Socket.RecoveryWindow; window >= 0 {
+		sessions := adapter.SessionsConfig{ID: parts.ID, Prefix: c.sessionPrefix, KeyPrefix: redis.KeyPrefix(), Window: window}
 		if err := sessions.Validate(); err != nil {
 			return err
 		}
@@ -132,12 +163,11 @@ func joinCluster(ctx context.Context, cfg config, redis *adapter.Redis, internal
 		parts.Sessions = store
 		sessionMetrics(reg, store)
 	}
-	clusterMetrics(reg, listener, events, replicas, peers)
 	return nil
 }
 
 // clusterMetrics show how the way to Redis and to the other replicas is.
-func clusterMetrics(reg prometheus.Registerer, listener *adapter.Listener, events *adapter.Log, replicas *adapter.Replicas, peers *adapter.Peers) {
+func clusterMetrics(reg prometheus.Registerer, listener *adapter.Listener, replicas *adapter.Replicas) {
 	counter, gauge := registerers(reg)
 	gauge("redis_connected", "1 while events are heard from Redis.", func() float64 {
 		if listener.Connected() {
@@ -147,12 +177,23 @@ func clusterMetrics(reg prometheus.Registerer, listener *adapter.Listener, event
 	})
 	counter("redis_reconnects_total", "Subscriptions to Redis that were made again.", listener.Reconnects)
 	counter("redis_oversized_total", "Messages from Redis that were too big to look at.", listener.Oversized)
+	gauge("replicas", "Replicas that are alive, this one included.", func() float64 { return float64(len(replicas.List())) })
+}
+
+func logMetrics(reg prometheus.Registerer, events *adapter.Log) {
+	counter, gauge := registerers(reg)
 	counter("log_invalid_total", "Entries of the log that were skipped because they are not what they should be.", events.Invalid)
 	counter("log_gaps_total", "Times entries of the log were gone before they were read; all clients of this replica began anew.", events.Gaps)
 	gauge("log_position_seconds", "Time of the last entry of the log that this replica has applied.", func() float64 {
 		return float64(events.Position().MS) / 1000
 	})
-	gauge("replicas", "Replicas that are alive, this one included.", func() float64 { return float64(len(replicas.List())) })
+}
+
+func peerMetrics(reg prometheus.Registerer, peers interface {
+	Invalid() uint64
+	Dropped() uint64
+}) {
+	counter, _ := registerers(reg)
 	counter("peers_invalid_total", "Messages of other servers that could not be read.", peers.Invalid)
 	counter("peers_dropped_total", "Answers to other servers that were dropped because too many were waiting.", peers.Dropped)
 }

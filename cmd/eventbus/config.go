@@ -46,7 +46,7 @@ func (c *config) flags(fs *flag.FlagSet) {
 
 	redisFlags(fs, &c.redis)
 	c.cluster.flags(fs)
-	fs.StringVar(&c.server.InputPrefix, "input-prefix", "eventbus:in:", "what the keys of the durable input streams begin with; the channel's name follows")
+	fs.StringVar(&c.server.InputPrefix, "input-prefix", "", "what the keys of the durable input streams begin with, before the channel's name; by default REDIS_KEY_PREFIX and in:")
 
 	fs.StringVar(&c.jwtSecret, "jwt-secret", "", "secret that signs tokens (HS256); better in the environment than on a command line")
 	fs.StringVar(&c.jwt.KeyFile, "jwt-key-file", "", "PEM file of the public keys that verify tokens, instead of a secret")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,7 +18,9 @@ import (
 
 // publishing is what publish can be told.
 type publishing struct {
-	redis adapter.RedisConfig
+	redis       adapter.RedisConfig
+	durable     bool
+	inputPrefix string
 
 	file            string
 	source          string
@@ -33,6 +36,8 @@ func publish(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags("publish", "Publishes one event, given by -type and -data, or those of a file, one JSON object in a line: an Event, or\n"+
 		`{"type","data","metadata"?}, which gets an id and a timestamp. Each event is held against the schema of its type.`, std)
 	redisFlags(fs, &p.redis)
+	fs.BoolVar(&p.durable, "durable", false, "write to a stream in Redis, which the bus reads even if it is not there just now; without it, only who listens hears")
+	fs.StringVar(&p.inputPrefix, "input-prefix", "", "what the keys of those streams begin with; by default REDIS_KEY_PREFIX and in:")
 	if err := parseFlags(fs, args, func() { p.flags(fs) }); err != nil {
 		return err
 	}
@@ -79,7 +84,7 @@ func (p *publishing) check() error {
 // dial connects to the Redis that is named, else to one on this machine.
 func (p *publishing) dial(ctx context.Context) (*adapter.Redis, error) {
 	cfg := p.redis
-	named := cfg.URL != "" || cfg.Host != ""
+	named := cfg.Named()
 	if !named {
 		cfg.Host = "127.0.0.1"
 	}
@@ -89,6 +94,11 @@ func (p *publishing) dial(ctx context.Context) (*adapter.Redis, error) {
 			"eventbus serve --dev prints the address of its own: %w", cfg.Port, err)
 	}
 	return r, err
+}
+
+// publisher publishes through a Redis, to streams of the name that the bus with these settings reads.
+func (p *publishing) publisher(r *adapter.Redis) *publisher.Publisher {
+	return publisher.New(r.Client(), publisher.Config{MaxBatch: chunkLines, Durable: p.durable, Prefix: cmp.Or(p.inputPrefix, r.KeyPrefix()+"in:")})
 }
 
 // one publishes the event of the flags.
@@ -112,7 +122,7 @@ func (p *publishing) one(ctx context.Context, std stdio) error {
 		return err
 	}
 	defer redis.Close()
-	pub := publisher.New(redis.Client(), publisher.Config{})
+	pub := p.publisher(redis)
 	if p.channel == "" {
 		err = pub.Publish(ctx, ev)
 	} else {
@@ -141,7 +151,7 @@ func (p *publishing) many(ctx context.Context, std stdio) error {
 		return err
 	}
 	defer redis.Close()
-	s := &stream{pub: publisher.New(redis.Client(), publisher.Config{MaxBatch: chunkLines}), source: p.source, news: std.err}
+	s := &stream{pub: p.publisher(redis), source: p.source, news: std.err}
 	s.progress = newProgress(std.err, in)
 	return s.run(ctx, in)
 }

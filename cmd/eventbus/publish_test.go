@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -347,6 +348,96 @@ func TestPublishRefusedByRedis(t *testing.T) {
 		t.Errorf("got %d, %s", code, err)
 	}
 	l.next()
+}
+
+// wantStream checks that a stream has these events, and empties it.
+func (r testRedis) wantStream(t *testing.T, stream string, ids ...string) {
+	t.Helper()
+	client := r.client(t)
+	entries, err := client.XRange(t.Context(), stream, "-", "+").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, entry := range entries {
+		raw, _ := entry.Values["event"].(string)
+		ev, err := events.Decode([]byte(raw), 0)
+		if err != nil || len(entry.Values) != 1 {
+			t.Errorf("%s has %v, want an event: %v", stream, entry.Values, err)
+		}
+		got = append(got, ev.ID)
+	}
+	if !slices.Equal(got, ids) {
+		t.Errorf("%s has %q, want %q", stream, got, ids)
+	}
+	if err := client.Del(t.Context(), stream).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Nobody listens, and nothing is lost.
+func TestPublishDurable(t *testing.T) {
+	t.Parallel()
+	eachRedis(t, func(t *testing.T, r testRedis) {
+		publish := func(in string, args ...string) {
+			t.Helper()
+			args = append([]string{"publish", "--redis-url", r.url, "--durable"}, args...)
+			if code, out, err := runToEnd(t, in, args...); code != 0 || out != "" || !strings.HasSuffix(err, ", failed 0\n") {
+				t.Errorf("%q: got %d, %q, %q", args, code, out, err)
+			}
+		}
+		one := []string{"--type", "photo.deleted", "--data", `{"photoId":"p"}`, "--id", "a"}
+		publish("", one...)
+		r.wantStream(t, "eventbus:in:photo:upload", "a")
+		publish("", append(one, "--channel", "elsewhere")...)
+		r.wantStream(t, "eventbus:in:elsewhere", "a")
+		publish("", append(one, "--redis-key-prefix", "own:")...)
+		r.wantStream(t, "own:in:photo:upload", "a")
+
+		var in strings.Builder
+		var ids []string
+		for i := range chunkLines + 10 {
+			ids = append(ids, fmt.Sprint("e-", i))
+			fmt.Fprintf(&in, `{"id":%q,"type":"photo.deleted","data":{"photoId":"p"}}`+"\n", ids[i])
+		}
+		in.WriteString(`{"id":"job","type":"photo.processing.started","data":{"photoId":"p","jobId":"j","stages":[]}}`)
+		publish(in.String(), "--file", "-")
+		r.wantStream(t, "eventbus:in:photo:upload", ids...)
+		r.wantStream(t, "eventbus:in:photo:processing", "job")
+	})
+}
+
+func TestPublishDurableInTheEnvironment(t *testing.T) {
+	if _, out, _ := runToEnd(t, "", "publish", "--help"); !strings.Contains(out, "\n  -durable\n") {
+		t.Errorf("publish --help does not list -durable: %s", out)
+	}
+	r := embeddedRedis(t)
+	t.Setenv("DURABLE", "true")
+	args := []string{"publish", "--redis-url", r.url, "--type", "photo.deleted", "--data", `{"photoId":"p"}`, "--id", "a"}
+	if code, _, err := runToEnd(t, "", args...); code != 0 {
+		t.Errorf("got %d, %s", code, err)
+	}
+	r.wantStream(t, "eventbus:in:photo:upload", "a")
+	l := r.listen(t, events.ChannelUpload)
+	if code, _, err := runToEnd(t, "", append(args, "--durable=false")...); code != 0 {
+		t.Errorf("got %d, %s", code, err)
+	}
+	l.next()
+	r.wantStream(t, "eventbus:in:photo:upload")
+}
+
+// A Redis that cannot take it for as long as the publisher tries is as good as none.
+func TestPublishDurableToReplica(t *testing.T) {
+	t.Parallel()
+	r := realRedis(t)
+	if err := r.client(t).ReplicaOf(t.Context(), "127.0.0.1", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	const event = `{"type":"photo.deleted","data":{"photoId":"p"}}` + "\n"
+	code, _, err := runToEnd(t, event+event, "publish", "--redis-url", r.url, "--durable", "--file", "-")
+	if code != 1 || !strings.Contains(err, "published 0, failed 2: line 1 and those after it") || !strings.Contains(err, "READONLY") {
+		t.Errorf("got %d, %s", code, err)
+	}
 }
 
 func TestCompleteKeepsUnknownMembers(t *testing.T) {

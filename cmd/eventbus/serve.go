@@ -109,11 +109,17 @@ func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger) erro
 	serving, stopServing := context.WithCancel(below)
 	var listener sync.WaitGroup
 	listener.Go(func() {
-		failed[0] = web.Serve(serving, public, publicHandler(cfg, srv, redis, verifier), httpConfig)
+		select { // until then, connections wait where the kernel keeps them
+		case <-srv.Accepting():
+			failed[0] = web.Serve(serving, public, publicHandler(cfg, srv, redis, verifier), httpConfig)
+		case <-serving.Done():
+		}
 		cancel()
 	})
 	background.Go(func() { // last to go, so that the probes hear of the drain
-		admin := web.NewAdmin(web.AdminConfig{Ready: srv.Ready, Metrics: registry})
+		admin := http.NewServeMux()
+		admin.Handle("/", web.NewAdmin(web.AdminConfig{Ready: srv.Ready, Metrics: registry}))
+		admin.Handle("/socket.io/", srv.Forwarded()) // from the other replicas
 		failed[1] = web.Serve(below, internal, admin, httpConfig)
 		cancel()
 	})
@@ -225,7 +231,7 @@ func announce(cfg config, std stdio, log *zap.Logger, public, internal net.Addr)
 
 Publish an event from another terminal, as any Redis client could:
 
-  %s publish%s --type photo.processing.started --data '{"photoId":"photo-42","jobId":"job-1","stages":["thumbnail"]}'
+  %s publish%s --durable --type photo.processing.started --data '{"photoId":"photo-42","jobId":"job-1","stages":["thumbnail"]}'
 
 %s`, os.Args[0], at, watch)
 	log.Info("listening", fields...)

@@ -96,8 +96,10 @@ func (s *stream) publish(ctx context.Context, lines []line) error {
 	return gone
 }
 
-// unreachable reports whether err is neither the event's fault nor Redis's answer to it.
+// unreachable reports whether err is neither the event's fault nor Redis's answer to it. An answer that the publisher
+// waited for to change, until its time was up, is no more than none.
 func unreachable(err error) bool {
 	var answer redis.Error
-	return !errors.Is(err, events.ErrInvalid) && !errors.Is(err, events.ErrTooLarge) && !errors.As(err, &answer)
+	return errors.Is(err, context.DeadlineExceeded) ||
+		!errors.Is(err, events.ErrInvalid) && !errors.Is(err, events.ErrTooLarge) && !errors.As(err, &answer)
 }

@@ -76,6 +76,13 @@ type Options struct {
 	Deflate bool
 	// AllowRequest may refuse a handshake: an error answers 403 with its text.
 	AllowRequest func(*http.Request) error
+	// Replica is what the other replicas know this one by: at most 32 letters, digits, - and _. The ids of sessions
+	// that poll end in it. Zero means that there are no other replicas.
+	Replica string
+	// Elsewhere serves a request of another replica's session there, at its Forwarded, within the time of the
+	// request's context; a websocket lasts. An error means that nothing was answered: the session is unknown, or the
+	// body too large if it is an http.MaxBytesError. Zero means that such sessions are unknown.
+	Elsewhere func(replica string, w http.ResponseWriter, r *http.Request) error
 }
 
 // WithDefaults returns o with its zero values replaced.
@@ -111,6 +118,9 @@ func (o Options) Validate() error {
 		if !slices.Contains([]string{Polling, WebSocket}, t) {
 			errs = append(errs, fmt.Errorf("option Transports: %q is none; want %s or %s", t, Polling, WebSocket))
 		}
+	}
+	if o.Replica != "" && !validReplica(o.Replica) {
+		errs = append(errs, fmt.Errorf("option Replica: %q is none; want at most %d letters, digits, - and _", o.Replica, maxReplica))
 	}
 	return errors.Join(errs...)
 }

@@ -201,14 +201,20 @@ func (e *protocolError) write(w http.ResponseWriter) {
 }
 
 // ServeHTTP takes handshakes, polls and websocket upgrades, at whatever path it is mounted.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.cors(w, r) {
-		return
-	}
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.serve(w, r, true) }
+
+// serve takes requests of sessions that are here, and if it may forward, those of other replicas' sessions too.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, forward bool) {
 	q := r.URL.Query()
 	sid := q.Get("sid")
 	upgrade := isUpgrade(r)
 	c, bad := s.verify(r, q, sid, upgrade)
+	if bad == errUnknownSID && forward && s.elsewhere(w, r, sid, upgrade) {
+		return
+	}
+	if s.cors(w, r) {
+		return
+	}
 	if bad == nil && c == nil && !s.running.Load() {
 		notAccepting(w)
 		return
@@ -269,11 +275,15 @@ func isUpgrade(r *http.Request) bool {
 
 // newConn makes a connection that start makes known.
 func (s *Server) newConn(r *http.Request) *Conn {
-	id := make([]byte, 15)
-	_, _ = crand.Read(id) // never fails, says crypto/rand
+	random := make([]byte, 15)
+	_, _ = crand.Read(random) // never fails, says crypto/rand
+	id := base64.RawURLEncoding.EncodeToString(random)
+	if s.opts.Replica != "" && !isUpgrade(r) {
+		id += "." + s.opts.Replica
+	}
 	c := &Conn{
 		srv:       s,
-		id:        base64.RawURLEncoding.EncodeToString(id),
+		id:        id,
 		handshake: Handshake{Query: r.URL.RawQuery, RemoteAddr: r.RemoteAddr},
 		allowed:   s.opts.MaxQueue,
 	}

@@ -87,22 +87,24 @@ func (q *question) end() {
 	}
 }
 
-// answers calls each with every acknowledgement until all have come that will, or ctx ends. It reports how many came.
-func (q *question) answers(ctx context.Context, each func(reply)) int {
-	defer q.end()
-	n := 0
+// answers calls each with every acknowledgement until all have come that will, or ctx ends.
+func (q *question) answers(ctx context.Context, each func(reply)) {
 	for range q.sent {
+		var r reply
 		select {
-		case r := <-q.replies:
-			if !r.gone {
-				n++
-				each(r)
+		case r = <-q.replies:
+		default:
+			select { // what has come counts, even if ctx has ended
+			case r = <-q.replies:
+			case <-ctx.Done():
+				q.end()
+				return
 			}
-		case <-ctx.Done():
-			return n
+		}
+		if !r.gone {
+			each(r)
 		}
 	}
-	return n
 }
 
 // expectAck makes the id of an acknowledgement, or its absence, that goes to answer once.

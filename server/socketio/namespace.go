@@ -62,6 +62,7 @@ func newNamespace(s *Server, name string) *Namespace {
 		rooms: adapter.NewRooms[*engineio.Message](adapter.RoomsConfig{
 			Window:   s.opts.RecoveryWindow,
 			MaxBytes: s.opts.RecoveryBytes,
+			Occupied: s.occupied(name),
 		}, s.opts.Start),
 		sessions: newSessions(s.opts.RecoveryWindow),
 	}
@@ -97,3 +98,10 @@ func (n *Namespace) OnAny(fn Handler) { n.fallback = fn }
 
 // Rooms is the number of rooms that have members.
 func (n *Namespace) Rooms() int { return n.rooms.Len() }
+
+func (s *Server) occupied(namespace string) func(string, bool) {
+	if s.opts.Occupied == nil {
+		return nil
+	}
+	return func(room string, yes bool) { s.opts.Occupied(namespace, room, yes) }
+}

@@ -30,6 +30,15 @@ func (t Target) FetchSockets(ctx context.Context) ([]adapter.RemoteSocket, error
 }
 
 // describe is what other servers may know of the sockets addressed that are here.
+func (t Target) ids() []adapter.RemoteSocket {
+	sockets := t.Sockets()
+	out := make([]adapter.RemoteSocket, len(sockets))
+	for i, s := range sockets {
+		out[i].ID = s.id
+	}
+	return out
+}
+
 func (t Target) describe() []adapter.RemoteSocket {
 	sockets := t.Sockets()
 	out := make([]adapter.RemoteSocket, len(sockets))

@@ -38,6 +38,10 @@ func (s *Server) Serve(r adapter.Request, respond func(adapter.Response)) {
 	switch r.Kind {
 	case adapter.FetchSockets:
 		s.spawn(func(context.Context) { answer(adapter.Response{Sockets: target.describe()}) })
+	case adapter.ListSockets:
+		s.spawn(func(context.Context) { answer(adapter.Response{Sockets: target.ids()}) })
+	case adapter.ListRooms:
+		s.spawn(func(context.Context) { answer(adapter.Response{Rooms: n.rooms.Names()}) })
 	case adapter.EmitWithAck:
 		target.serveAcks(r, answer)
 	case adapter.ServerSideEmit:

@@ -47,6 +47,8 @@ type Options struct {
 	// RecoveryBytes bounds the broadcasts that each namespace keeps for that, in bytes on the wire; each costs some
 	// 300 more. Zero means 256 MiB.
 	RecoveryBytes int
+	// Occupied is told, under a lock, when a room gets its first socket here and when it has lost its last.
+	Occupied func(namespace, room string, yes bool)
 	// Start is the position before the first broadcast. Zero means now.
 	Start adapter.Position
 	// Cluster joins this server to others. Nil means that it is alone.

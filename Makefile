@@ -7,7 +7,7 @@ BIN      := bin/eventbus
 NPM_CI   := npm ci --no-audit --no-fund --loglevel=error
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check go-test node-test browser-test deps bench fuzz clean
+.PHONY: help run build test check go-test node-test browser-test faults-test faults deps bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ run: build ## build and start the service with an embedded Redis; its demo page'
 build: ## build bin/eventbus
 	$(GO) build -trimpath -o $(BIN) ./cmd/eventbus
 
-test: deps check go-test node-test browser-test ## install what the tests need and run all of them
+test: deps check go-test node-test faults-test browser-test ## install what the tests need and run all of them
 
 check: ## formatting, vet, staticcheck, tidy modules
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt'ed: $$unformatted"; exit 1; }
@@ -32,6 +32,12 @@ go-test: ## Go tests with the race detector
 
 node-test: build deps ## the built binary, driven by the official clients
 	cd test && npm test
+
+faults-test: build deps ## replicas, Redis and connections die: nothing is lost, doubled or reordered (the short form)
+	cd test && npm run --silent test:faults
+
+faults: build deps ## the long form: more clients, more faults, about half an hour
+	cd test && npm run --silent faults
 
 browser-test: build deps ## the demo page in a real browser
 	cd test/browser && npm test

@@ -89,7 +89,7 @@ func TestJSONToMsgpack(t *testing.T) {
 		{"18446744073709551616", "cb43f0000000000000"}, {"1e400", "cb7ff0000000000000"},
 		{"1.5", "cb3ff8000000000000"}, {"1e2", "cb4059000000000000"}, {"-0", "cb8000000000000000"},
 		{`""`, "a0"}, {`"a"`, "a161"}, {`"\"\\\/\b\f\n\r\t\u00e9"`, "aa225c2f080c0a0d09c3a9"}, {`"\ud83d\ude00"`, "a4f09f9880"}, {`"\ud83d"`, "a3efbfbd"},
-		{"\"\xff\"", "a3efbfbd"}, {`"\\"`, "a15c"},
+		{"\"\xff\"", "a3efbfbd"}, {"\"\x84\x84\"", "a6efbfbdefbfbd"}, {`"\\"`, "a15c"},
 		{`"` + strings.Repeat("a", 32) + `"`, "d920" + strings.Repeat("61", 32)},
 		{"[]", "90"}, {"[ 1 , [ ] ,{} ]", "93019080"}, {list(15), "9f" + strings.Repeat("01", 15)}, {list(16), "dc0010" + strings.Repeat("01", 16)},
 		{list(65536), "dd00010000" + strings.Repeat("01", 65536)},
@@ -204,7 +204,7 @@ func FuzzMsgpack(f *testing.F) {
 
 // What is taken for JSON is what encoding/json takes, and means the same after MessagePack.
 func FuzzJSONToMsgpack(f *testing.F) {
-	for _, s := range []string{`{"a":[1,-1.5e-7,"\ud83d\ude00\n",null,{"b":true}]}`, `"\ud800"`, string(standIn("AQ==")), "-0", "1e400", " [ ] ", "\"\xff\"", "[1,]", `{"a":1,"a":2}`} {
+	for _, s := range []string{`{"a":[1,-1.5e-7,"\ud83d\ude00\n",null,{"b":true}]}`, `"\ud800"`, string(standIn("AQ==")), "-0", "1e400", " [ ] ", "\"\xff\"", "\"\x84\x84\"", "[1,]", `{"a":1,"a":2}`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -112,7 +112,7 @@ func (p *packer) text() {
 	if escaped {
 		_ = json.Unmarshal([]byte(p.src[:end+1]), &text) // it is valid
 	}
-	p.dst = msgp.AppendString(p.dst, strings.ToValidUTF8(text, "\ufffd"))
+	p.dst = msgp.AppendString(p.dst, validUTF8(text))
 	p.skip(end + 1)
 }
 

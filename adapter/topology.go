@@ -96,6 +96,9 @@ func (c RedisConfig) Validate() error {
 	if c.DB < 0 {
 		errs = append(errs, fmt.Errorf("redis.db %d: must be 0 or more", c.DB))
 	}
+	if strings.ContainsAny(c.KeyPrefix, "{}") {
+		errs = append(errs, fmt.Errorf("redis.keyPrefix %q: must have no braces, which decide on slots of a Cluster", c.KeyPrefix))
+	}
 	if len(c.KeyPrefix) > 128 {
 		errs = append(errs, fmt.Errorf("redis.keyPrefix of %d bytes: must have 128 or fewer", len(c.KeyPrefix)))
 	}

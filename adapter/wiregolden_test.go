@@ -285,6 +285,9 @@ func TestDecodeWhatNodeWrites(t *testing.T) {
 		if sameBytes(w, n) && !bytes.Equal(again, w.raw()) {
 			t.Errorf("%s, %d: encoded\n%q, Node\n%q", w.Name, n, again, w.raw())
 		}
+		if first := w.raw()[0]; (again[0] == '{') != (first == '{') {
+			t.Errorf("%s, %d: encoded %q, Node %q: only one is JSON", w.Name, n, again, w.raw())
+		}
 		if back, err := w.with(again).decode(); err != nil || !reflect.DeepEqual(back, decoded) {
 			t.Errorf("%s, %d: encoded and decoded again\n%+v, %v, want\n%+v", w.Name, n, back, err, decoded)
 		}

@@ -54,13 +54,19 @@ func tooDeep(text string) bool {
 // parseJSON parses text from Redis. What is not UTF-8 in it becomes U+FFFD, as in Node: browsers close a connection
 // that it comes through.
 func parseJSON(text string) (gjson.Result, error) {
-	if !utf8.ValidString(text) {
-		text = strings.ToValidUTF8(text, "\ufffd")
-	}
+	text = validUTF8(text)
 	if err := checkJSON(text); err != nil {
 		return gjson.Result{}, err
 	}
 	return gjson.Parse(text), nil
+}
+
+// validUTF8 replaces each byte that is not part of a character.
+func validUTF8(text string) string {
+	if utf8.ValidString(text) {
+		return text
+	}
+	return string([]rune(text))
 }
 
 // isPresent reports whether a member is there and not null, which says the same here.

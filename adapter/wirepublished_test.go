@@ -224,6 +224,23 @@ func TestDecodeClassicResponse(t *testing.T) {
 	}
 }
 
+// JSON has no binary values, whatever looks like one.
+func TestStandInsInJSONStayObjects(t *testing.T) {
+	for _, text := range []string{
+		`{"requestId":"q","sockets":[{"id":"a","data":` + string(standIn("AQ==")) + `}]}`,
+		`{"requestId":"q","type":6,"data":` + string(standIn("AQ==")) + `}`,
+	} {
+		r, err := decodeClassicResponse("/", []byte(text))
+		if err != nil || r.Binary {
+			t.Errorf("%s: got %+v, %v, want nothing binary", text, r, err)
+		}
+	}
+	p, err := decodeClassicRequest("/", []byte(`{"type":6,"data":["a",`+string(standIn("AQ=="))+`]}`))
+	if err != nil || p.Request.Binary {
+		t.Errorf("got %+v, %v, want nothing binary", p.any(), err)
+	}
+}
+
 func TestSession(t *testing.T) {
 	text, err := encodeSession(StoredSession{PID: "p", ID: "s", Rooms: []string{"r"}})
 	if err != nil {

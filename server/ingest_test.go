@@ -85,8 +85,8 @@ func TestTwoTargets(t *testing.T) {
 		{Type: "broadcast", EventName: "all"},
 	}}
 	b := start(t, setup{rules: rules})
-	if got := <-b.source.channels; !slices.Equal(got, []string{"news"}) {
-		t.Errorf("channels %q are received, want news", got)
+	if got := <-b.source.channels; !slices.Equal(got, []string{"voice", "news"}) {
+		t.Errorf("channels %q are received, want voice and news", got)
 	}
 	c, stranger := b.connect(t, token(t, "alice")), b.connect(t, token(t, "bob"))
 	c.joins("identify", `{"clientId":"c"}`)

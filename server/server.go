@@ -249,8 +249,8 @@ func (s *Server) Run(ctx context.Context) error {
 	run(&sockets, "log", func() error { return s.Log.Tail(serving, s.tail, s.gap) })
 	run(&sockets, "memory", func() error { return s.release(serving) })
 	run(&sockets, "verifier", func() error { return s.Verifier.Run(serving) })
+	run(&sockets, "leases", func() error { return s.Leaders.Run(serving, s.lead) })
 	run(&ingest, "redis", func() error { return s.Source.Receive(stopping, s.subscription(stopping)) })
-	run(&ingest, "leases", func() error { return s.Leaders.Run(stopping, s.lead) })
 	up := func(parts ...<-chan struct{}) {
 		for _, part := range parts {
 			select {
@@ -277,7 +277,7 @@ func (s *Server) Run(ctx context.Context) error {
 	<-stopping.Done()
 
 	s.state.Store(errDraining) // before anything stops: traffic goes elsewhere
-	ingest.Wait()              // what comes now is for the other replicas
+	ingest.Wait()              // who hears no more leads no more: what comes now is for the other replicas
 	if n := s.Connections(); n > 0 {
 		s.Logger.Info("draining", zap.Int("connections", n), zap.Duration("over", s.cfg.Drain))
 	}

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { until } from './lib/await.mjs';
-import { Balancer, elsewhere, roundRobin } from './lib/balancer.mjs';
+import { Balancer, elsewhere, roundRobin } from './lib/requests.mjs';
 import { cleanup } from './lib/cleanup.mjs';
 import { CLIENTS, Client, TRANSPORTS } from './lib/client.mjs';
 import { numbered, numbers, publish, range } from './lib/events.mjs';

@@ -142,7 +142,7 @@ func TestTailRefused(t *testing.T) {
 	}{
 		{[]string{"--url", "http://" + s.websocket, "--token", "forged"}, 1, "eventbus tail: refused: Invalid token\n"},
 		{[]string{"--url", "http://" + s.websocket, "--jwt-secret", "another"}, 1, "eventbus tail: refused: Invalid token\n"},
-		{[]string{"--url", "http://" + s.health, "--token", "t"}, 1, "the server answers 404 Not Found"},
+		{[]string{"--url", "http://" + s.health, "--token", "t"}, 1, "the server answers 400 Bad Request"},
 		{[]string{"--url", "http://" + s.websocket + "/elsewhere/", "--token", "t"}, 1, "the server answers 404 Not Found"},
 		{nil, 2, "EVENTBUS_TOKEN"},
 		{[]string{"--token", "t", "--count=-1"}, 2, "count: -1"},

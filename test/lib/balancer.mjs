@@ -1,69 +1,63 @@
-// A load balancer that knows no sessions: each request, of an upgrade too, goes where `choose` says.
-import { Agent, createServer, request } from 'node:http';
-import { connect } from 'node:net';
-import { cleanup } from './cleanup.mjs';
-
-/** The next server for each request, whoever sends it. */
-export const roundRobin = (_request, count) => count;
-
-/** Sessions begin at the first server; everything else goes to the second. */
-export const elsewhere = ({ url }) => (new URLSearchParams(url.split('?')[1]).has('sid') ? 1 : 0);
+// A TCP balancer before several servers, as a cluster has one: round robin by connection, past those that refuse.
+import { connect, createServer } from 'node:net';
 
 export class Balancer {
-  #servers;
-  #choose;
-  #count = 0;
+  #backends = []; // { name, port }
+  #turn = 0;
+  #sockets = new Set();
+  #names = new Map(); // the client's port -> the name of the backend that it got
 
-  static async start(t, servers, choose = roundRobin) {
+  static async start(backends = []) {
     const balancer = new Balancer();
-    balancer.#servers = servers;
-    balancer.#choose = choose;
-    const agent = new Agent({ keepAlive: true });
-    const sockets = new Set();
-    const listener = createServer((from, to) => balancer.#request(agent, from, to));
-    listener.on('upgrade', (from, near, head) => balancer.#upgrade(sockets, from, near, head));
-    await new Promise((resolve) => listener.listen(0, '127.0.0.1', resolve));
-    cleanup(t, () => {
-      for (const socket of sockets) socket.destroy();
-      listener.close();
-      listener.closeAllConnections();
-      agent.destroy();
-    });
-    balancer.url = `http://127.0.0.1:${listener.address().port}`;
+    balancer.use(backends);
+    // Nothing of the client is read before there is somebody to pass it to.
+    balancer.listener = createServer({ pauseOnConnect: true, noDelay: true }, (near) => balancer.#accept(near));
+    await new Promise((resolve) => balancer.listener.listen({ port: 0, host: '127.0.0.1', backlog: 4096 }, resolve));
+    balancer.url = `http://127.0.0.1:${balancer.listener.address().port}`;
     return balancer;
   }
 
-  #next(incoming) {
-    const { length } = this.#servers;
-    return Number(this.#servers[this.#choose(incoming, this.#count++) % length].port);
+  /** New connections go to these from now on; those that are there stay. */
+  use(backends) {
+    this.#backends = [...backends];
   }
 
-  #request(agent, from, to) {
-    const { method, url, headers } = from;
-    const onward = request({ host: '127.0.0.1', port: this.#next(from), method, path: url, headers, agent }, (answer) => {
-      to.writeHead(answer.statusCode, answer.headers);
-      answer.pipe(to);
-      answer.on('error', () => to.destroy());
+  /** The name of the backend to which the client with that local port was connected last. */
+  backendOf(port) {
+    return this.#names.get(port);
+  }
+
+  close() {
+    this.listener.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #accept(near) {
+    this.#keep(near);
+    this.#turn += 1;
+    this.#try(near, this.#turn, this.#backends);
+  }
+
+  #try(near, first, backends, tried = 0) {
+    if (near.destroyed || tried === backends.length) return near.destroy();
+    const backend = backends[(first + tried) % backends.length];
+    const far = this.#keep(connect({ port: Number(backend.port), host: '127.0.0.1', noDelay: true }));
+    const next = () => this.#try(near, first, backends, tried + 1);
+    far.once('error', next);
+    far.once('connect', () => {
+      far.off('error', next);
+      this.#names.set(near.remotePort, backend.name);
+      near.once('close', () => far.destroy());
+      far.once('close', () => near.destroy());
+      near.pipe(far).pipe(near);
     });
-    onward.on('error', () => (to.headersSent ? to.destroy() : to.writeHead(502).end()));
-    to.on('close', () => onward.destroy());
-    from.pipe(onward);
+    return undefined;
   }
 
-  #upgrade(sockets, from, near, head) {
-    const far = connect(this.#next(from), '127.0.0.1');
-    for (const [side, other] of [[near, far], [far, near]]) {
-      sockets.add(side);
-      side.on('error', () => side.destroy());
-      side.on('close', () => {
-        sockets.delete(side);
-        other.destroy();
-      });
-    }
-    const lines = [`GET ${from.url} HTTP/1.1`];
-    for (let i = 0; i < from.rawHeaders.length; i += 2) lines.push(`${from.rawHeaders[i]}: ${from.rawHeaders[i + 1]}`);
-    far.write(`${lines.join('\r\n')}\r\n\r\n`);
-    far.write(head);
-    near.pipe(far).pipe(near);
+  #keep(socket) {
+    this.#sockets.add(socket);
+    socket.on('error', () => {}); // the close that follows tells
+    socket.once('close', () => this.#sockets.delete(socket));
+    return socket;
   }
 }

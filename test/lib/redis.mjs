@@ -10,7 +10,7 @@ import { Program } from './process.mjs';
 const directories = new Set();
 process.on('exit', () => directories.forEach((path) => rmSync(path, { recursive: true, force: true })));
 
-async function freePort() {
+export async function freePort() {
   const probe = createServer();
   await new Promise((resolve) => probe.listen(0, '127.0.0.1', resolve));
   const { port } = probe.address();
@@ -19,10 +19,10 @@ async function freePort() {
 }
 
 export class RedisServer {
-  /** Starts one; with appendOnly its data survives stop and start. */
-  static async start({ appendOnly = false } = {}) {
+  /** Starts one; with appendOnly its data survives stop and start. Settings are redis.conf's: { appendfsync: 'always' }; several values are a list. */
+  static async start({ appendOnly = false, settings = {} } = {}) {
     const server = new RedisServer();
-    server.appendOnly = appendOnly ? 'yes' : 'no';
+    server.settings = { appendonly: appendOnly ? 'yes' : 'no', ...settings };
     server.directory = mkdtempSync(join(tmpdir(), 'eventbus-redis-'));
     directories.add(server.directory);
     for (let attempt = 1; ; attempt += 1) {
@@ -37,21 +37,25 @@ export class RedisServer {
   }
 
   async start() {
-    const options = { port: this.port, bind: '127.0.0.1', dir: this.directory, save: '', appendonly: this.appendOnly };
-    const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
+    const options = { port: this.port, bind: '127.0.0.1', dir: this.directory, save: '', ...this.settings };
+    await this.startAs(Object.entries(options).flatMap(([name, value]) => [`--${name}`, ...[value].flat().map(String)]));
+  }
+
+  /** Starts redis-server with these arguments, on the port and in the directory it has; it is there once it says so. */
+  async startAs(args, says = 'Ready to accept connections') {
     this.program = new Program('redis-server', args);
     await until(() => {
       if (this.program.end) throw new Error(`redis-server ended: ${this.program.stdout}${this.program.stderr}`);
-      return this.program.stdout.includes('Ready to accept connections');
+      return this.program.stdout.includes(says);
     }, () => `redis-server: ${this.program.stdout}`);
     this.client = new Redis({ host: '127.0.0.1', port: this.port });
     this.client.on('error', () => {}); // the command that fails tells
   }
 
-  /** Stops the process and keeps its data, so that start brings it back on the same port. */
-  async stop() {
+  /** Stops the process and keeps its data, so that start brings it back on the same port. SIGKILL gives it no time. */
+  async stop(signal) {
     this.client.disconnect();
-    await this.program.stop();
+    await this.program.stop(signal);
   }
 
   async remove() {

@@ -1,4 +1,4 @@
-// The server under test: the binary in EVENTBUS_BIN, or the reference when TARGET=reference.
+// The server under test: the binary in EVENTBUS_BIN, or with TARGET=reference or reference-replica one of the references.
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { until } from './await.mjs';
@@ -10,9 +10,12 @@ import { SECRET } from './tokens.mjs';
 
 const file = (path) => fileURLToPath(new URL(path, import.meta.url));
 const binary = process.env.EVENTBUS_BIN ? resolve(process.env.EVENTBUS_BIN) : file('../../bin/eventbus');
-const [command, ...prefix] = process.env.TARGET === 'reference'
-  ? [process.execPath, file('../reference/server.mjs')]
-  : [binary];
+const REFERENCES = { reference: '../reference/server.mjs', 'reference-replica': '../faults/reference.mjs' };
+const reference = REFERENCES[process.env.TARGET];
+const [command, ...prefix] = reference ? [process.execPath, file(reference)] : [binary];
+
+/** Where the reference finds what is no dependency of the tests. */
+const REFERENCE_ENV = reference && process.env.STREAMS_ADAPTER ? { STREAMS_ADAPTER: process.env.STREAMS_ADAPTER } : {};
 
 const DEFAULTS = {
   WEBSOCKET_HOST: '127.0.0.1',
@@ -26,6 +29,11 @@ const DEFAULTS = {
 /** Starts `eventbus serve` on a RedisServer and resolves once it is ready. */
 export function startServer(redis, env = {}) {
   return launch(['serve'], { JWT_SECRET: SECRET, REDIS_HOST: '127.0.0.1', REDIS_PORT: String(redis.port), ...env });
+}
+
+/** Starts `eventbus serve` on the Redis that env names, whatever its kind, and resolves once it is ready. */
+export function startReplica(env) {
+  return launch(['serve'], { JWT_SECRET: SECRET, ...REFERENCE_ENV, ...env }, 30_000); // beside others, under load
 }
 
 /** Starts a server with a Redis of its own, for a test that harms or configures them: { redis, server }. */
@@ -53,12 +61,12 @@ function run(args, env) {
   return new Program(command, [...prefix, ...args], { env: { PATH, HOME, ...DEFAULTS, ...env } });
 }
 
-async function launch(args, env) {
+async function launch(args, env, ms) {
   const program = run(args, env);
   const server = new EventBus(program);
   try {
-    server.addresses = await until(() => server.listening(), () => `a listening line\n${program.stderr}`);
-    await until(async () => (await server.probe('/health/ready')).status === 200, () => `readiness\n${program.stderr}`);
+    server.addresses = await until(() => server.listening(), () => `a listening line\n${program.stderr}`, ms);
+    await until(async () => (await server.probe('/health/ready')).status === 200, () => `readiness\n${program.stderr}`, ms);
   } catch (error) {
     program.signal('SIGKILL');
     throw error;

@@ -99,8 +99,8 @@ type Sessions struct {
 	cfg    SessionsConfig
 	client redis.UniversalClient
 	log    *zap.Logger
-	encode func(StoredSession) ([]byte, error)
-	decode func([]byte) (StoredSession, error)
+	encode func(StoredSession) (string, error)
+	decode func(string) (StoredSession, error)
 
 	// The listening connection is sent a PING every idle, and given up when it is silent for idle and answer together.
 	idle, answer time.Duration
@@ -127,13 +127,13 @@ type ourSession struct {
 
 // NewSessions keeps sessions in the Redis of client. The configuration is taken as valid.
 func NewSessions(client redis.UniversalClient, cfg SessionsConfig, log *zap.Logger) *Sessions {
-	s := &Sessions{
+	return &Sessions{
 		cfg: cfg.withDefaults(), client: client, log: log,
+		encode: encodeSession, decode: decodeSession,
 		idle: 10 * time.Second, answer: 5 * time.Second,
 		wake: make(chan struct{}, 1),
 		ours: map[string]ourSession{}, pending: map[string]*list.Element{}, queue: list.New(), checks: map[string]struct{}{},
 	}
-	return s.useWire()
 }
 
 // Refused counts the sessions in Redis that were not given out as they are too large or make no sense, and ours that

@@ -92,7 +92,7 @@ func (s *Sessions) read(a *sessionAsk) (got StoredSession, ok bool) {
 	}
 	if len(a.value) <= maxSession {
 		var err error
-		if got, err = s.decode([]byte(a.value)); err == nil && got.PID == a.pid && got.ID != "" {
+		if got, err = s.decode(a.value); err == nil && got.PID == a.pid && got.ID != "" {
 			return got, true
 		}
 	}

@@ -170,11 +170,15 @@ func (s *Sessions) listen(ctx context.Context) {
 	}
 }
 
-// doubt has a session of ours renewed, if it is one.
+// doubt has a session renewed, if it is ours by then: it may have been taken from us before we had Redis's answer that
+// we have it.
 func (s *Sessions) doubt(pid string) {
+	if !validPID(pid) {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.ours[pid]; ok {
+	if !s.stopped {
 		s.checks[pid] = struct{}{}
 		s.nudge()
 	}

@@ -117,21 +117,21 @@ func (s *Sessions) compose(t *sessionTurn, now time.Time, state func(string) (St
 }
 
 // value is what c writes, if it writes; or why there is nothing to be kept.
-func (s *Sessions) value(c *sessionChange, ttl int64, state func(string) (StoredSession, bool)) ([]byte, error) {
+func (s *Sessions) value(c *sessionChange, ttl int64, state func(string) (StoredSession, bool)) (string, error) {
 	switch {
 	case c.sessionWork == deleteSession:
-		return nil, nil
+		return "", nil
 	case ttl < 1:
-		return nil, errNoSession
+		return "", errNoSession
 	case c.sessionWork == renewSession && !c.until.IsZero():
-		return nil, nil // it ends by itself
+		return "", nil // it ends by itself
 	}
 	st, ok := state(c.pid)
 	if !ok {
-		return nil, errNoSession
+		return "", errNoSession
 	}
 	if c.sessionWork == renewSession {
-		return nil, nil
+		return "", nil
 	}
 	st.PID = c.pid
 	b, err := s.encode(st)
@@ -140,7 +140,7 @@ func (s *Sessions) value(c *sessionChange, ttl int64, state func(string) (Stored
 	}
 	if err != nil {
 		s.refused.Add(1)
-		return nil, fmt.Errorf("encode: %w", err)
+		return "", fmt.Errorf("encode: %w", err)
 	}
 	return b, nil
 }

@@ -79,7 +79,8 @@ type Replicas struct {
 type term struct {
 	Lease
 	end   context.CancelFunc
-	until *time.Timer // ends it when no beat renews it
+	ended func() error // not nil once it has ended, though lead may not have returned
+	until *time.Timer  // ends it when no beat renews it
 }
 
 // NewReplicas makes Replicas that Run is to keep alive.
@@ -196,7 +197,7 @@ func (r *Replicas) Run(ctx context.Context, lead func(context.Context, Lease)) e
 	var lost time.Time // zero while nothing is wrong
 	begin := func(l Lease, sent time.Time) {
 		leading, end := context.WithCancel(ctx)
-		t := &term{Lease: l, end: end, until: time.AfterFunc(r.cfg.TTL-time.Since(sent), end)}
+		t := &term{Lease: l, end: end, ended: leading.Err, until: time.AfterFunc(r.cfg.TTL-time.Since(sent), end)}
 		r.mu.Lock()
 		r.held[l.Channel] = t
 		if !r.hears || r.deaf {
@@ -280,7 +281,7 @@ func (r *Replicas) beat(ctx context.Context) (seen, error) {
 	s := seen{}
 	for _, c := range r.cfg.Channels {
 		token := ""
-		if t := r.held[c]; t != nil {
+		if t := r.held[c]; t != nil && t.ended() == nil { // one that hangs at its end must not hold up its successor
 			token = t.Token
 		}
 		args = append(args, token)

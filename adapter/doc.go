@@ -1,5 +1,9 @@
-// Package adapter is what stands between the replicas and their sockets: the log of broadcasts, who is in which
-// room, the window of recent broadcasts a returning client is served from, and the way events come in from Redis.
+// Package adapter is what makes many replicas one: the log of what happens to sockets, who leads which channel, where the
+// sessions of clients are, and how servers ask each other, all of it in Redis; and in memory, who is in which room, and the
+// window of recent broadcasts that a returning client is served from.
+//
+// What is in Redis for all servers has the form of Node's: Log and Peers that of @socket.io/redis-streams-adapter, PubSub
+// that of @socket.io/redis-adapter, Emitters that of @socket.io/redis-emitter; the files wire*.go write and read it.
 //
 // It knows channels, rooms and bytes. What an event means, who may join a room and how a packet looks on the
 // wire is for others.

@@ -28,9 +28,9 @@ type client struct {
 
 func of(sock *socketio.Socket) *client { return sock.Data().(*client) }
 
-// memory is what a client's session says of it, wherever it comes back: what the design's Node servers have in
+// sessionData is what a client's session says of it, wherever it comes back: what the design's Node servers have in
 // socket.data, and whom it identified as.
-type memory struct {
+type sessionData struct {
 	User struct {
 		ID string `json:"id"`
 	} `json:"user"`
@@ -39,38 +39,38 @@ type memory struct {
 }
 
 // MarshalJSON encodes what another server is to know.
-func (c *client) MarshalJSON() ([]byte, error) { return json.Marshal(c.memory()) }
+func (c *client) MarshalJSON() ([]byte, error) { return json.Marshal(c.sessionData()) }
 
-func (c *client) memory() (m memory) {
+func (c *client) sessionData() (d sessionData) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m.User.ID = c.UserID
-	m.ClientID, _ = strings.CutPrefix(c.names[0], "client:")
-	m.SessionID, _ = strings.CutPrefix(c.names[1], "session:")
-	return m
+	d.User.ID = c.UserID
+	d.ClientID, _ = strings.CutPrefix(c.names[0], "client:")
+	d.SessionID, _ = strings.CutPrefix(c.names[1], "session:")
+	return d
 }
 
-// remember reads the data of a session: a client of this server, or what another one has stored. A Node server may have
+// readSession reads the data of a session: a client of this server, or what another one has stored. A Node server may have
 // stored something else; then it is not known who the client was, and what it may see is decided by its token alone.
-func remember(data any) (m memory) {
+func readSession(data any) (d sessionData) {
 	switch data := data.(type) {
 	case *client:
-		return data.memory()
+		return data.sessionData()
 	case json.RawMessage:
-		if json.Unmarshal(data, &m) != nil {
-			return memory{}
+		if json.Unmarshal(data, &d) != nil {
+			return sessionData{}
 		}
 	}
-	return m
+	return d
 }
 
 // rooms are those of the last identify.
-func (m memory) rooms() (names [2]string) {
-	if m.ClientID != "" {
-		names[0] = "client:" + m.ClientID
+func (d sessionData) rooms() (names [2]string) {
+	if d.ClientID != "" {
+		names[0] = "client:" + d.ClientID
 	}
-	if m.SessionID != "" {
-		names[1] = "session:" + m.SessionID
+	if d.SessionID != "" {
+		names[1] = "session:" + d.SessionID
 	}
 	return names
 }
@@ -135,7 +135,7 @@ func (s *Server) unauthorized(err error) error {
 
 // resume looks again at what a returning client had: it must be the same user, and may have lost access.
 func (s *Server) resume(ctx context.Context, sock *socketio.Socket, was socketio.Session) ([]string, error) {
-	before, now := remember(was.Data), of(sock)
+	before, now := readSession(was.Data), of(sock)
 	if before.User.ID != "" && before.User.ID != now.UserID {
 		return nil, auth.ErrDenied
 	}

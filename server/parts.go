@@ -1,0 +1,91 @@
+package server
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/photo-management/event-bus/adapter"
+	"github.com/photo-management/event-bus/auth"
+	"github.com/photo-management/event-bus/routing"
+)
+
+// source is where plain events are heard: adapter.Listener.
+type source interface {
+	Receive(ctx context.Context, what adapter.Subscription) error
+	Subscribed() <-chan struct{}
+}
+
+// inputs is where durable events are read: adapter.Redis.
+type inputs interface {
+	Consume(ctx context.Context, stream string, after adapter.Position, handle func([]adapter.Input) error) error
+	Trimmed(ctx context.Context, stream string, after adapter.Position) (bool, error)
+}
+
+// leaders say which channels this replica leads: adapter.Replicas.
+type leaders interface {
+	Run(ctx context.Context, lead func(context.Context, adapter.Lease)) error
+	Hears(bool)
+	Voice() string
+	Heard()
+	Beaten() <-chan struct{}
+}
+
+// eventLog orders what is broadcast: adapter.Log.
+type eventLog interface {
+	Start() adapter.Position
+	CaughtUp() <-chan struct{}
+	Wait(ctx context.Context) error
+	Known(ctx context.Context, keys []string) ([]bool, error)
+	Append(ctx context.Context, lease adapter.Lease, records []adapter.Record) (fresh []bool, err error)
+	Cursor(ctx context.Context, channel string) (adapter.Position, error)
+	Tail(ctx context.Context, apply func([]adapter.Entry), gap func(adapter.Position)) error
+}
+
+// sessions keeps what returning clients get back where every replica finds it: adapter.Sessions.
+type sessions interface {
+	Run(ctx context.Context, state func(pid string) (adapter.StoredSession, bool), taken func(pid string)) error
+	Save(ctx context.Context, pid string) error
+	Changed(pid string)
+	Look(ctx context.Context, pid string) (adapter.StoredSession, bool, error)
+	Take(ctx context.Context, pid string) (s adapter.StoredSession, from string, ok bool, err error)
+	Release(pid string)
+	Drop(pid string)
+}
+
+// peers are the other servers of the cluster: adapter.Peers.
+type peers interface {
+	Run(ctx context.Context, serve func(r adapter.Request, respond func(adapter.Response))) error
+	Request(ctx context.Context, r adapter.Request, each func(adapter.Response)) error
+}
+
+// owners remembers whose a photo is: adapter.Owners.
+type owners interface {
+	Set(ctx context.Context, photoID, userID string) error
+	Delete(ctx context.Context, photoID string) error
+}
+
+// Parts are what a Server works with. All are needed, but for those that say otherwise.
+type Parts struct {
+	ID       string // of this replica among all of the cluster: 16 hex digits
+	Source   source
+	Inputs   inputs
+	Leaders  leaders
+	Log      eventLog
+	Sessions sessions          // nil: clients are recovered by the replica that they were on, and by no other
+	Peers    peers             // nil: there are no others to ask
+	Emitters *adapter.Emitters // nil: what those publish is not taken to the log
+	// Occupied follows the rooms that have members here, under a lock; it may be nil.
+	Occupied func(namespace, room string, yes bool)
+	// Find gives the internal address of a replica, host:port, where requests of its sessions are forwarded to. Nil
+	// means that they are not: polling clients then need a load balancer that sends each to one replica.
+	Find     func(ctx context.Context, replica string) (addr string, ok bool)
+	Owners   owners
+	Rules    *routing.Rules
+	Verifier *auth.Verifier
+	Policy   *auth.Policy
+	Limiter  *auth.Limiter
+	Logger   *zap.Logger
+	Metrics  prometheus.Registerer
+}

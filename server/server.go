@@ -22,7 +22,6 @@ import (
 
 	"github.com/photo-management/event-bus/adapter"
 	"github.com/photo-management/event-bus/events"
-	"github.com/photo-management/event-bus/routing"
 	"github.com/photo-management/event-bus/server/engineio"
 	"github.com/photo-management/event-bus/server/socketio"
 )

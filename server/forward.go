@@ -94,7 +94,7 @@ func (f *forwarder) forward(replica string, w http.ResponseWriter, r *http.Reque
 
 	outcome := f.failed
 	defer func() { // it may panic, to break the client's connection off
-		if ctx.Err() == context.Canceled || errors.As(err, new(*http.MaxBytesError)) {
+		if outcome == f.failed && (ctx.Err() == context.Canceled || errors.As(err, new(*http.MaxBytesError))) {
 			outcome = f.aborted
 		}
 		outcome.Inc()

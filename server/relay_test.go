@@ -81,12 +81,13 @@ func TestRelayUpgrade(t *testing.T) {
 	upgraded := p.websocket(other.public.URL)
 	upgraded.say("2probe")
 	upgraded.hear("3probe")
-	if poll := <-parked; poll.body != "6" && poll.body != "2" {
+	poll := <-parked
+	if poll.body != "6" && poll.body != "2" {
 		t.Fatalf("the poll during the probe brought %d %q", poll.status, poll.body)
 	}
 	upgraded.say("5")
-	if got := p.Transport(); got != engineio.Polling && got != engineio.WebSocket {
-		t.Errorf("transport: %s", got)
+	if poll.body == "2" {
+		upgraded.say("3")
 	}
 	large := strings.Repeat("large ", 150_000)
 	pings := 0
@@ -95,7 +96,9 @@ func TestRelayUpgrade(t *testing.T) {
 		upgraded.say(sent)
 		for {
 			f, err := readFrame(upgraded.from)
-			must(t, err)
+			if err != nil {
+				panic(fmt.Sprint(i, " ", len(sent), " ", err, pings, p.Transport(), len(p.closed), polls(poll)))
+			}
 			if string(f.Payload) == "2" {
 				pings++
 				upgraded.say("3")
@@ -271,3 +274,5 @@ func BenchmarkForward(b *testing.B) {
 		})
 	}
 }
+
+func polls(a answer) string { return a.body }

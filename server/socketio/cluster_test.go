@@ -248,6 +248,7 @@ func (f *fakeStore) Drop(pid string) {
 func (f *fakeStore) Look(_ context.Context, pid string) (adapter.StoredSession, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.note("look", pid)
 	if f.down {
 		return adapter.StoredSession{}, false, errAway
 	}

@@ -258,6 +258,8 @@ func TestResetElsewhere(t *testing.T) {
 func TestResetWhileResuming(t *testing.T) {
 	t.Parallel()
 	judging, judge := make(chan struct{}), make(chan struct{})
+	openJudge := sync.OnceFunc(func() { close(judge) })
+	defer openJudge() // whatever happens
 	net := join(t, 1, func(s *Server) {
 		joiner(s)
 		s.Of("/").OnResume(func(_ context.Context, _ *Socket, was Session) ([]string, error) {
@@ -274,7 +276,7 @@ func TestResetWhileResuming(t *testing.T) {
 	back.send("0" + auth(id.PID, at(0).String()))
 	wait(t, "OnResume", judging)
 	x.Reset(at(5))
-	close(judge)
+	openJudge()
 	c.wantClosed()
 	if got := back.next(); got[9:29] == id.SID {
 		t.Error("recovered over the gap")

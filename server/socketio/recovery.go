@@ -67,7 +67,7 @@ func (n *Namespace) resume(ctx context.Context, s *Socket, auth json.RawMessage)
 	if !ok {
 		return false
 	}
-	if elsewhere && here && ctx == nil { // it had moved on from what we saw
+	if elsewhere && here { // it had moved on from what we saw
 		seen = was
 		kept, err = n.judge(ctx, s, seen)
 	}

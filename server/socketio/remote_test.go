@@ -311,6 +311,8 @@ func TestServerSideInOrder(t *testing.T) {
 	t.Parallel()
 	j := newJournal()
 	entered, block, other := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	openBlock := sync.OnceFunc(func() { close(block) })
+	defer openBlock() // whatever happens
 	s := serve(t, Options{}, func(s *Server) {
 		s.Of("/").OnServerSide("n", func(_ context.Context, args []json.RawMessage, _ func(any)) {
 			if string(args[0]) == "0" {
@@ -332,7 +334,7 @@ func TestServerSideInOrder(t *testing.T) {
 	s.Serve(adapter.Request{Kind: adapter.ServerSideEmit, Namespace: "/other", Args: []byte(`"n"`)}, nil)
 	wait(t, "the handler in another namespace", other)
 	j.wantNothing(t)
-	close(block)
+	openBlock()
 	for i := range events {
 		j.want(t, fmt.Sprint(i))
 	}
@@ -395,11 +397,14 @@ func TestServeEndsWithRun(t *testing.T) {
 		t.Errorf("answered %v before Run", answered)
 	}
 
-	entered := make(chan struct{})
+	entered, block, stopped := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	openBlock := sync.OnceFunc(func() { close(block) })
+	defer openBlock() // whatever happens
 	s := serve(t, Options{}, func(s *Server) {
 		s.Of("/").OnServerSide("block", func(ctx context.Context, _ []json.RawMessage, ack func(any)) {
 			close(entered)
 			<-ctx.Done()
+			<-block
 		})
 	})
 	c := s.client(t)
@@ -411,7 +416,19 @@ func TestServeEndsWithRun(t *testing.T) {
 		defer mu.Unlock()
 		return len(answered) == 4
 	})
-	s.stop()
+	go func() { s.stop(); close(stopped) }()
+	eventually(t, "Run to end but for the handler", func() bool {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		return !s.running
+	})
+	select {
+	case <-stopped:
+		t.Error("Run has not waited for the handler")
+	case <-time.After(20 * time.Millisecond): // it waits for ever; this is to see if it does not
+	}
+	openBlock()
+	wait(t, "Run to end", stopped)
 	slices.Sort(answered)
 	if got, want := strings.Join(answered, ", "), "0 0, 0 0, 1 0, 1 1"; got != want {
 		t.Errorf("answered %s, want %s", got, want)

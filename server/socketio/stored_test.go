@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -184,6 +185,8 @@ func TestReturnToAnotherServer(t *testing.T) {
 func TestEmitAtIsStoredFirst(t *testing.T) {
 	t.Parallel()
 	saving, save := make(chan struct{}), make(chan struct{})
+	openSave := sync.OnceFunc(func() { close(save) })
+	defer openSave() // whatever happens
 	net := join(t, 2, joiner)
 	a, b := net.nodes[0], net.nodes[1]
 	a.store.before = func(context.Context, string) error { saving <- struct{}{}; <-save; return nil }
@@ -207,15 +210,16 @@ func TestEmitAtIsStoredFirst(t *testing.T) {
 	if len(c.in) != 0 {
 		t.Errorf("got %s, and it is not stored", c.next())
 	}
-	close(save)
+	openSave()
 	c.want(`2["joined","` + at(1).String() + `"]`)
 	if got := net.vault.rooms(id.PID); got != "r s t of 1" {
 		t.Errorf("told the client, and stored %s", got)
 	}
-	if a.Of("/").sessions.mu.Lock(); len(socket.joining) != 0 {
-		t.Errorf("is joining %v still", socket.joining)
-	}
-	a.Of("/").sessions.mu.Unlock()
+	eventually(t, "the join to be over", func() bool {
+		a.Of("/").sessions.mu.Lock()
+		defer a.Of("/").sessions.mu.Unlock()
+		return len(socket.joining) == 0
+	})
 	a.hold(true) // the first server says nothing any more
 	net.broadcast(2, "s")
 	c, _, ok := b.comeBack(t, id, at(1).String())
@@ -301,6 +305,8 @@ func TestTakenWhileJoining(t *testing.T) {
 			t.Parallel()
 			j := newJournal()
 			saving, save := make(chan struct{}), make(chan struct{})
+			openSave := sync.OnceFunc(func() { close(save) })
+			defer openSave() // whatever happens
 			net := join(t, 2, member(j))
 			a, b := net.nodes[0], net.nodes[1]
 			a.store.before = func(context.Context, string) error { saving <- struct{}{}; <-save; return nil }
@@ -313,7 +319,7 @@ func TestTakenWhileJoining(t *testing.T) {
 			if !ok {
 				t.Fatal("not recovered")
 			}
-			close(save)
+			openSave()
 			old.wantClosed()
 			j.want(t, "transport close")
 			net.broadcast(1, "r")
@@ -350,7 +356,7 @@ func TestRefusedOnAnotherServer(t *testing.T) {
 	owner.want(logged(1))
 	net.settle()
 	thief.wantNothing()
-	if calls := net.nodes[1].store.told(id.PID); calls != "" {
+	if calls := net.nodes[1].store.told(id.PID); calls != "look" {
 		t.Errorf("told %q", calls)
 	}
 	if got := net.vault.rooms(id.PID); got != "r of 1" {
@@ -375,7 +381,7 @@ func TestTakenButNotKnown(t *testing.T) {
 	if got := net.vault.rooms(id.PID); got != "none" {
 		t.Errorf("stored %q", got)
 	}
-	if calls := b.store.told(id.PID); calls != "take drop" {
+	if calls := b.store.told(id.PID); calls != "look take drop" {
 		t.Errorf("told %q", calls)
 	}
 	long := b.dial(t).enter("/", auth(strings.Repeat("x", 1000), at(0).String()))
@@ -432,6 +438,8 @@ func TestReturnWhereAnOldCopyIs(t *testing.T) {
 func TestTakenBeforeSeated(t *testing.T) {
 	t.Parallel()
 	calls, judging, judge := 0, make(chan struct{}), make(chan struct{})
+	openJudge := sync.OnceFunc(func() { close(judge) })
+	defer openJudge() // whatever happens
 	net := join(t, 2, joiner)
 	a, b := net.nodes[0], net.nodes[1]
 	a.store.late = true
@@ -461,7 +469,7 @@ func TestTakenBeforeSeated(t *testing.T) {
 	if !ok {
 		t.Fatal("not recovered from a server that has not seated it")
 	}
-	close(judge)
+	openJudge()
 	if got := third.next(); strings.Contains(got, id.SID) {
 		t.Errorf("got %s, and the session is on the other server", got)
 	}

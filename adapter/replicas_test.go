@@ -197,9 +197,7 @@ func TestReplicasLead(t *testing.T) {
 		}
 		stopX()
 		eventually(t, "y to lead all", func() bool { return slices.Equal(o.leaders(), []string{"y", "y", "y"}) })
-		if got := y.List(); len(got) != 1 {
-			t.Errorf("%v are alive, want y alone", got)
-		}
+		eventually(t, "y to be alone", func() bool { return len(y.List()) == 1 })
 	})
 }
 
@@ -254,9 +252,8 @@ func TestReplicasTakeOverFromTheDead(t *testing.T) {
 	y, _ := o.join("y")
 	y.Hears(true)
 	eventually(t, "y to lead all", func() bool { return slices.Equal(o.leaders(), []string{"y", "y", "y"}) })
-	old := redis.client.Get(t.Context(), "test:{x}:terms").Val()
-	if old != "6" {
-		t.Errorf("%s terms, want 6: each has a token of its own", old)
+	if terms, err := redis.client.Get(t.Context(), "test:{x}:terms").Int(); err != nil || terms < 6 {
+		t.Errorf("%d terms, %v, want 6 at least: each has a token of its own", terms, err)
 	}
 }
 

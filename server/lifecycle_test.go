@@ -48,7 +48,7 @@ func TestReady(t *testing.T) {
 // Whoever is sent here because of Ready is let in.
 func TestReadyTakesConnections(t *testing.T) {
 	t.Parallel()
-	for range 40 {
+	for range 8 {
 		b := newBus(t, setup{})
 		close(b.source.subscribed) // a fast Redis
 		b.run()

@@ -47,6 +47,26 @@ func assign(channels []string, alive []Replica, holders map[string]string, now t
 	return right
 }
 
+// gathered is how long a replica that hears again waits for those that do not: each is back within maxReconnect.
+const gathered = maxReconnect + 500*time.Millisecond
+
+// gathering reports whether a replica, which has heard for so long, waits for others to hear again before it leads, as
+// after a restart of Redis: one of them may have been back first, and have what this one has missed. others are those that
+// were there when it heard before.
+func gathering(id string, heard time.Duration, others []string, alive []Replica) bool {
+	if heard > gathered {
+		return false
+	}
+	hearing := map[string]bool{id: true}
+	for _, r := range alive {
+		if r.ID != id {
+			hearing[r.ID] = !r.Since.IsZero()
+			others = append(others[:len(others):len(others)], r.ID)
+		}
+	}
+	return slices.ContainsFunc(others, func(id string) bool { return !hearing[id] })
+}
+
 // beat says that a replica is alive, and answers with the time, who else is, and who holds the leases.
 //
 // KEYS: a sorted set of replicas by when they count as dead, a hash of their records, and the leases. ARGV: id, record,

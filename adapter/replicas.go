@@ -66,8 +66,10 @@ type Replicas struct {
 	mu      sync.Mutex
 	hears   bool
 	deaf    bool      // it should hear, and does not
-	heard   time.Time // of its own voice, or when it began to listen
+	up      time.Time // when it began to hear
+	heard   time.Time // when it heard itself last, or began to listen
 	changes int       // of what it hears
+	others  []string  // who was there when it heard last, before now
 	since   int64     // ms of Redis's clock from when on it hears, zero if it does not, or not for certain
 	list    []Replica
 	held    map[string]*term
@@ -120,7 +122,7 @@ func (r *Replicas) Leading() []string {
 func (r *Replicas) Hears(yes bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.hears, r.deaf, r.heard = yes, false, time.Now()
+	r.hears, r.deaf, r.up, r.heard = yes, false, time.Now(), time.Now()
 	r.changedLocked()
 }
 
@@ -134,7 +136,7 @@ func (r *Replicas) Heard() {
 	defer r.mu.Unlock()
 	r.heard = time.Now()
 	if r.deaf {
-		r.deaf = false
+		r.deaf, r.up = false, r.heard
 		r.changedLocked()
 	}
 }
@@ -150,6 +152,14 @@ func (r *Replicas) listenLocked() {
 
 // changedLocked begins anew with what is heard, and ends all terms: something may have been missed.
 func (r *Replicas) changedLocked() {
+	if r.since != 0 {
+		r.others = nil
+		for _, x := range r.list {
+			if x.ID != r.cfg.ID {
+				r.others = append(r.others, x.ID)
+			}
+		}
+	}
 	r.since = 0
 	r.changes++
 	for _, t := range r.held {
@@ -277,6 +287,7 @@ func (r *Replicas) beat(ctx context.Context) (seen, error) {
 	r.mu.Lock()
 	changes := r.changes
 	record, _ := json.Marshal(record{r.cfg.Name, r.cfg.Addr, r.since}) // strings and a number
+	sent := time.Now()
 	args := []any{r.cfg.ID, record, r.cfg.TTL.Milliseconds(), r.Voice()}
 	s := seen{}
 	for _, c := range r.cfg.Channels {
@@ -312,7 +323,7 @@ func (r *Replicas) beat(ctx context.Context) (seen, error) {
 	r.list = s.alive
 	r.listenLocked()
 	if r.hears && !r.deaf && r.since == 0 && changes == r.changes { // it has heard all since before the beat
-		r.since = s.now
+		r.since = s.now - sent.Sub(r.up).Milliseconds()
 		signal(r.nudge) // and the others should know
 	}
 	select {
@@ -352,7 +363,7 @@ func (r *Replicas) wanted(s seen) []string {
 	for _, c := range r.cfg.Channels {
 		t := r.held[c]
 		switch {
-		case right[c] == r.cfg.ID && t == nil && holders[c] == "":
+		case right[c] == r.cfg.ID && t == nil && holders[c] == "" && !gathering(r.cfg.ID, time.Since(r.up), r.others, s.alive):
 			wanted = append(wanted, c)
 		case right[c] != r.cfg.ID && right[c] != "" && t != nil:
 			t.end()

@@ -107,6 +107,33 @@ func TestAssignSettles(t *testing.T) {
 	}
 }
 
+func TestGathering(t *testing.T) {
+	t.Parallel()
+	now := time.UnixMilli(1e12)
+	for name, tt := range map[string]struct {
+		heard  time.Duration
+		others []string
+		ages   map[string]int
+		want   bool
+	}{
+		"alone":                        {0, nil, map[string]int{"x": 0}, false},
+		"alone, and not yet counted":   {0, nil, map[string]int{"x": -1}, false},
+		"all are back":                 {time.Second, []string{"y"}, map[string]int{"x": 1, "y": 0}, false},
+		"one is not back":              {time.Second, []string{"y", "z"}, map[string]int{"x": 1, "y": 0}, true},
+		"one is back, and not heard":   {time.Second, []string{"y"}, map[string]int{"x": 1, "y": -1}, true},
+		"one that is new hears not":    {time.Second, nil, map[string]int{"x": 1, "y": -1}, true},
+		"one does not come":            {gathered + 1, []string{"y"}, map[string]int{"x": 9}, false},
+		"one comes, and does not hear": {gathered + 1, []string{"y"}, map[string]int{"x": 9, "y": -1}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := gathering("x", tt.heard, tt.others, alive(now, tt.ages)); got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
 // office is where replicas of a test write who leads: each write is checked as Log.Append checks it.
 type office struct {
 	t     *testing.T

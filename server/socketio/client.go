@@ -120,7 +120,7 @@ func (c *client) connect(p packet) {
 		return
 	}
 	ctx := c.srv.context()
-	s := &Socket{ns: ns, client: c}
+	s := &Socket{ns: ns, client: c, since: time.Now().UnixMilli()}
 	for _, m := range ns.middlewares {
 		if err := m(ctx, s, p.data); err != nil {
 			c.refuse(p.namespace, err)
@@ -132,7 +132,6 @@ func (c *client) connect(p packet) {
 	}
 	c.stopTimeout()
 	c.sockets = append(c.sockets, s)
-	s.since = time.Now().UnixMilli()
 	ns.tell(s.pid)
 	s.connected.Store(true)
 	s.Flush()

@@ -3,6 +3,7 @@ package adapter
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -34,12 +35,19 @@ type dialect interface {
 	audience(namespace string) string
 }
 
+// hearing tells whether answers are heard now, and how often that has begun anew.
+type hearing func() (reconnects uint64, yes bool)
+
+// errDeaf is for questions at a time when their answers would not be heard.
+var errDeaf = errors.New("not subscribed to Redis at the moment")
+
 // asking puts questions to all other servers over Pub/Sub, and sends answers to theirs.
 type asking struct {
 	dialect
 	id      string
 	redis   *Redis
 	sharded bool
+	hears   hearing
 	named   func() []Replica // the servers whose names are known; Node's are not among them
 
 	mu       sync.Mutex
@@ -49,9 +57,9 @@ type asking struct {
 	invalid, dropped atomic.Uint64
 }
 
-func newAsking(d dialect, id string, r *Redis, sharded bool, named func() []Replica) *asking {
+func newAsking(d dialect, cfg PeersConfig, r *Redis, hears hearing, named func() []Replica) *asking {
 	return &asking{
-		dialect: d, id: id, redis: r, sharded: sharded, named: named,
+		dialect: d, id: cfg.ID, redis: r, sharded: cfg.Sharded, hears: hears, named: named,
 		asked: map[string]*question{}, outgoing: make(chan published, maxOutgoing),
 	}
 }
@@ -82,8 +90,8 @@ func (a *asking) responded(r Response) {
 	a.mu.Lock()
 	q := a.asked[r.ID]
 	a.mu.Unlock()
-	if q != nil {
-		q.add(r)
+	if q != nil && !q.add(r) {
+		a.invalid.Add(1)
 	}
 }
 
@@ -121,7 +129,8 @@ func (a *asking) publish(ctx context.Context, to redis.Cmdable, p published) err
 }
 
 // Request asks all other servers, and calls each, one at a time, for every answer. It returns when all have answered
-// completely, or with a *PartialError when ctx ends first. One without an ID is not answered.
+// completely, or with a *PartialError when ctx ends first. Servers that end meanwhile are not waited for. One without an
+// ID is not answered.
 func (a *asking) Request(ctx context.Context, r Request, each func(Response)) error {
 	r.From = a.id
 	out, err := a.request(r)
@@ -143,6 +152,7 @@ func (a *asking) Request(ctx context.Context, r Request, each func(Response)) er
 		delete(a.asked, r.ID)
 		a.mu.Unlock()
 	}()
+	since, _ := a.hears()
 	others, err := a.count(ctx, r.Namespace)
 	if err == nil {
 		err = a.publish(ctx, a.redis.client, out)
@@ -162,7 +172,9 @@ func (a *asking) Request(ctx context.Context, r Request, each func(Response)) er
 		select {
 		case <-q.more:
 		case <-recount.C:
-			if n, err := a.count(ctx, r.Namespace); err == nil {
+			// After a break of the connection others may not be back yet, and answers may be lost.
+			n, err := a.count(ctx, r.Namespace)
+			if now, _ := a.hears(); err == nil && now == since {
 				others = min(others, n)
 			}
 		case <-ctx.Done():
@@ -195,6 +207,9 @@ func (a *asking) partial(q *question, others int) error {
 
 // count is how many other servers listen, Node's among them.
 func (a *asking) count(ctx context.Context, namespace string) (int, error) {
+	if _, yes := a.hears(); !yes { // we would count one too few
+		return 0, errDeaf
+	}
 	n, err := a.redis.numSub(ctx, a.audience(namespace), a.sharded)
 	return max(n-1, 0), err
 }
@@ -240,7 +255,12 @@ type answered struct {
 	counts    int // how many have said what there is to come: one, or all that give no id
 }
 
-func (q *question) add(r Response) {
+// add takes an answer. It reports false for one that does not answer this, or that its server has given before.
+func (q *question) add(r Response) bool {
+	// A list of no sockets may be of either kind, see decodeClassicResponse.
+	if r.Kind != q.kind && (q.kind != ListSockets || r.Kind != FetchSockets || len(r.Sockets) > 0) {
+		return false
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.servers[r.From]
@@ -248,17 +268,18 @@ func (q *question) add(r Response) {
 		s = &answered{}
 		q.servers[r.From] = s
 	}
-	switch {
-	case q.kind != EmitWithAck:
-		s.counts++
-	case r.Count >= 0:
+	switch ack := q.kind == EmitWithAck && r.Count < 0; {
+	case ack:
+		s.got++
+	case s.counts > 0 && r.From != "":
+		return false
+	default:
 		s.counts++
 		s.want += r.Count
-	default:
-		s.got++
 	}
 	q.new = append(q.new, r)
 	signal(q.more)
+	return true
 }
 
 func (q *question) take() []Response {

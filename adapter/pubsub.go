@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +19,8 @@ type PubSub struct {
 	*asking
 	log      *Log // for its keys; there is no stream
 	cfg      PeersConfig
-	shards   *Shards
+	listener *Listener
+	shards   *Shards // nil unless sharded
 	emitters Emitters
 	start    Position
 	ready    chan struct{} // closed when it hears
@@ -33,15 +34,17 @@ type PubSub struct {
 func NewPubSub(r *Redis, cfg PeersConfig, keys LogConfig, named func() []Replica) *PubSub {
 	cfg = cfg.withDefaults()
 	p := &PubSub{
-		log: r.Log(keys), cfg: cfg, emitters: Emitters{cfg.Prefix, cfg.Namespace},
+		log: r.Log(keys), cfg: cfg, listener: r.Listener(), emitters: Emitters{cfg.Prefix, cfg.Namespace},
 		start: Position{}.Next(time.Now()), ready: make(chan struct{}),
 	}
 	var d dialect = classicDialect{cfg}
+	hears := p.listener.hears
 	if cfg.Sharded {
 		d = clusterDialect{cfg, jsonForm}
 		p.shards = r.Shards(func(_ string, payload []byte) { p.hearSharded(payload) })
+		hears = cfg.shardsHear(p.shards)
 	}
-	p.asking = newAsking(d, cfg.ID, r, cfg.Sharded, named)
+	p.asking = newAsking(d, cfg, r, hears, named)
 	return p
 }
 
@@ -67,40 +70,48 @@ func (p *PubSub) Cursor(ctx context.Context, channel string) (Position, error) {
 	return p.log.Cursor(ctx, channel)
 }
 
-// publishRecords publishes what is new, all together, if the lease is held.
+// publishRecords publishes what is new, all together, if the lease is held, and says what is written.
 //
 // KEYS: lease, cursor, then one for each record. ARGV: token of the lease or "", time to remember keys in ms, cursor or
-// "", then for each record its key and the number of messages, and for each of those channel and payload.
+// "", the channel to say it on, the command to publish with, then for each record its key and the number of messages, and
+// for each of those channel and payload.
 var publishRecords = redis.NewScript(`
 if ARGV[1] ~= '' and redis.call('GET', KEYS[1]) ~= ARGV[1] then
 	return redis.error_reply('DEPOSED the lease is held by another')
 end
-local fresh, i = {}, 4
+local fresh, written, i = {}, {}, 6
 for r = 3, #KEYS do
 	local key, count = ARGV[i], tonumber(ARGV[i + 1])
 	i = i + 2
 	fresh[#fresh + 1] = (key == '' or redis.call('EXISTS', KEYS[r]) == 0) and 1 or 0
 	if fresh[#fresh] == 1 then
 		for m = 0, count - 1 do
-			redis.call('PUBLISH', ARGV[i + 2 * m], ARGV[i + 2 * m + 1])
+			redis.call(ARGV[5], ARGV[i + 2 * m], ARGV[i + 2 * m + 1])
 		end
 		if key ~= '' then
 			redis.call('SET', KEYS[r], '', 'PX', ARGV[2])
 		end
+	end
+	if key ~= '' then
+		written[#written + 1] = key
 	end
 	i = i + 2 * count
 end
 if ARGV[3] ~= '' then
 	redis.call('SET', KEYS[2], ARGV[3])
 end
+if #written > 0 then
+	redis.call('PUBLISH', ARGV[4], table.concat(written, ' '))
+end
 return fresh
 `)
 
-// Append publishes records, as Log.Append appends them. Sharded channels live on other nodes than keys: there, an attempt
-// whose outcome is not known may publish twice.
+// Append publishes records, as Log.Append appends them. In a Cluster sharded channels live on other nodes than keys: there,
+// an attempt whose outcome is not known may publish twice.
 func (p *PubSub) Append(ctx context.Context, lease Lease, records []Record) ([]bool, error) {
-	if p.cfg.Sharded {
-		if err := p.publishSharded(ctx, lease, records); err != nil {
+	apart := p.apart()
+	if apart {
+		if err := p.publishApart(ctx, lease, records); err != nil {
 			return nil, err
 		}
 	}
@@ -108,20 +119,22 @@ func (p *PubSub) Append(ctx context.Context, lease Lease, records []Record) ([]b
 	if lease.Key != "" {
 		keys[0] = lease.Key
 	}
-	args := []any{lease.Token, p.log.cfg.Dedupe.Milliseconds(), ""}
+	args := []any{lease.Token, p.log.cfg.Dedupe.Milliseconds(), "", p.written(), "PUBLISH"}
+	if p.cfg.Sharded {
+		args[4] = "SPUBLISH"
+	}
 	for _, r := range records {
 		keys = append(keys, p.Key("id:"+r.Key))
-		if p.cfg.Sharded {
-			args = append(args, r.Key, 0)
-		} else {
-			args = append(args, r.Key, len(r.Messages))
-			for _, m := range r.Messages {
-				out, err := p.classic(m)
-				if err != nil {
-					return nil, fmt.Errorf("publish: %w", err)
-				}
-				args = append(args, out.channel, out.payload)
+		if apart {
+			r.Messages = nil
+		}
+		args = append(args, r.Key, len(r.Messages))
+		for _, m := range r.Messages {
+			out, err := p.message(m)
+			if err != nil {
+				return nil, fmt.Errorf("publish: %w", err)
 			}
+			args = append(args, out.channel, out.payload)
 		}
 		if r.Cursor != (Position{}) {
 			args[2] = r.Cursor.String()
@@ -141,21 +154,36 @@ func (p *PubSub) Append(ctx context.Context, lease Lease, records []Record) ([]b
 	return fresh, nil
 }
 
-// classic is how the classic adapter publishes a message.
-func (p *PubSub) classic(m Message) (published, error) {
-	if m.Kind == Event {
-		payload, err := encodeClassicEvent(p.cfg.ID, m)
-		return published{p.cfg.public(m.Namespace), payload}, err
+// written is the channel on which our own replicas hear the keys of what is published, which the messages do not have.
+func (p *PubSub) written() string { return p.Key("written") }
+
+// message is how a message is published. It goes to the channel that all servers listen to, whatever rooms they have.
+func (p *PubSub) message(m Message) (out published, err error) {
+	switch {
+	case p.cfg.Sharded:
+		out.channel = p.cfg.public(m.Namespace)
+		out.payload, err = encodeMessage(p.cfg.ID, m, jsonForm)
+	case m.Kind == Event:
+		out.channel = p.cfg.public(m.Namespace)
+		out.payload, err = encodeClassicEvent(p.cfg.ID, m)
+	default:
+		out.channel = classicDialect{p.cfg}.audience(m.Namespace)
+		out.payload, err = encodeClassicCommand(p.cfg.ID, m)
 	}
-	payload, err := encodeClassicCommand(p.cfg.ID, m)
-	return published{classicDialect{p.cfg}.audience(m.Namespace), payload}, err
+	return out, err
 }
 
-// publishSharded publishes what is new. Everything goes to the channel that all servers listen to, whatever rooms they have.
-func (p *PubSub) publishSharded(ctx context.Context, lease Lease, records []Record) error {
-	var keys []string
-	for _, r := range records {
-		keys = append(keys, r.Key)
+// apart reports whether no script can both publish and note it.
+func (p *PubSub) apart() bool {
+	_, cluster := p.redis.client.(*redis.ClusterClient)
+	return cluster && p.cfg.Sharded
+}
+
+// publishApart publishes what is new without a note of it.
+func (p *PubSub) publishApart(ctx context.Context, lease Lease, records []Record) error {
+	keys := make([]string, len(records))
+	for i, r := range records {
+		keys[i] = r.Key
 	}
 	known, err := p.log.Known(ctx, keys)
 	if err == nil && lease.Key != "" {
@@ -170,15 +198,15 @@ func (p *PubSub) publishSharded(ctx context.Context, lease Lease, records []Reco
 	}
 	pipe := p.redis.client.Pipeline()
 	for i, r := range records {
+		if r.Key != "" && (known[i] || slices.Contains(keys[:i], r.Key)) {
+			continue
+		}
 		for _, m := range r.Messages {
-			if known[i] && r.Key != "" {
-				continue
-			}
-			payload, err := encodeMessage(p.cfg.ID, m, jsonForm)
+			out, err := p.message(m)
 			if err != nil {
 				return fmt.Errorf("publish: %w", err)
 			}
-			pipe.SPublish(ctx, p.cfg.public(m.Namespace), payload)
+			pipe.SPublish(ctx, out.channel, out.payload)
 		}
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
@@ -189,51 +217,63 @@ func (p *PubSub) publishSharded(ctx context.Context, lease Lease, records []Reco
 
 // Tail calls apply with what is published, until ctx ends. There is no gap that could be told.
 func (p *PubSub) Tail(ctx context.Context, apply func([]Entry), _ func(Position)) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var parts sync.WaitGroup
-	defer parts.Wait()
-	defer cancel()
 	p.mu.Lock()
 	p.apply = apply
 	p.mu.Unlock()
-	up := sync.OnceFunc(func() { close(p.ready) })
-	if !p.cfg.Sharded {
-		d := classicDialect{p.cfg}
-		return p.redis.Listener().Receive(ctx, Subscription{
-			Channels: []string{d.audience(p.cfg.Namespace), d.answers(p.cfg.Namespace), d.private(p.cfg.Namespace, p.cfg.ID)},
-			Patterns: []string{p.emitters.Events()},
-			Handle:   p.hearClassic,
-			Up:       up,
-		})
+	if p.cfg.Sharded {
+		return p.tailSharded(ctx)
 	}
-	main := p.cfg.public(p.cfg.Namespace)
-	if err := p.shards.Add(main, p.cfg.private(p.cfg.Namespace, p.cfg.ID)); err != nil {
+	d := classicDialect{p.cfg}
+	return p.listener.Receive(ctx, Subscription{
+		Channels: []string{
+			d.audience(p.cfg.Namespace), d.answers(p.cfg.Namespace), d.private(p.cfg.Namespace, p.cfg.ID), p.written(),
+		},
+		Patterns: []string{p.emitters.Events()},
+		Handle:   p.hearClassic,
+		Up:       sync.OnceFunc(func() { close(p.ready) }),
+	})
+}
+
+// tailSharded hears the sharded channels of servers, and the plain ones that emitters have.
+func (p *PubSub) tailSharded(ctx context.Context) error {
+	main, own := p.cfg.public(p.cfg.Namespace), p.cfg.private(p.cfg.Namespace, p.cfg.ID)
+	if err := p.shards.Add(main, own); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var failed [2]error
+	var parts sync.WaitGroup
 	parts.Go(func() {
 		defer cancel()
 		failed[0] = p.shards.Run(ctx)
 	})
 	parts.Go(func() {
 		defer cancel()
-		failed[1] = p.redis.Listener().Receive(ctx, Subscription{
-			Channels: []string{p.emitters.Commands()},
+		failed[1] = p.listener.Receive(ctx, Subscription{
+			Channels: []string{p.emitters.Commands(), p.written()},
 			Patterns: []string{p.emitters.Events()},
-			Handle:   p.hearEmitter,
+			Handle:   p.hearPlain,
 		})
 	})
-	for poll := time.NewTicker(10 * time.Millisecond); ctx.Err() == nil; {
+	parts.Go(func() {
 		select {
+		case <-p.listener.Subscribed():
 		case <-ctx.Done():
-		case <-poll.C:
-			if p.shards.Heard(main) {
-				poll.Stop()
-				up()
-				<-ctx.Done()
+		}
+		poll := time.NewTicker(10 * time.Millisecond)
+		defer poll.Stop()
+		for ctx.Err() == nil {
+			if _, heard := p.hears(); heard {
+				close(p.ready)
+				return
+			}
+			select {
+			case <-poll.C:
+			case <-ctx.Done():
 			}
 		}
-	}
+	})
 	parts.Wait()
 	return errors.Join(failed[:]...)
 }
@@ -246,9 +286,10 @@ func (p *PubSub) Run(ctx context.Context, serve func(Request, func(Response))) e
 	return nil
 }
 
-// Occupied follows the rooms that have members here: to others' channels of those there is something to hear.
+// Occupied follows the rooms that have members here, and the ids of those: to others' channels of such there may be
+// something to hear.
 func (p *PubSub) Occupied(namespace, room string, yes bool) {
-	if !p.cfg.Sharded || namespace != p.cfg.Namespace {
+	if !p.cfg.Sharded || namespace != p.cfg.Namespace || room == p.cfg.ID || !p.cfg.SubscriptionMode.hasChannel(room) {
 		return
 	}
 	channel := p.cfg.public(namespace) + room + "#"
@@ -257,100 +298,4 @@ func (p *PubSub) Occupied(namespace, room string, yes bool) {
 	} else {
 		p.shards.Remove(channel)
 	}
-}
-
-// hand applies what a server or an emitter has published, in the place of an entry of a log.
-func (p *PubSub) hand(e Entry) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	e.Volatile = true // there is no place in a log that could be kept
-	p.apply([]Entry{e})
-}
-
-func (p *PubSub) ask(r Request) {
-	if serve := p.serve.Load(); serve != nil && r.From != p.cfg.ID && !p.mine(r.ID) {
-		(*serve)(r, func(answer Response) { p.respond(r, answer) })
-	}
-}
-
-func (p *PubSub) hearSharded(payload []byte) {
-	m, err := decodeCluster(payload)
-	switch {
-	case err != nil:
-		p.invalid.Add(1)
-	case m.Entry != nil:
-		p.hand(*m.Entry)
-	case m.Request != nil:
-		p.ask(*m.Request)
-	case m.Response != nil:
-		p.responded(*m.Response)
-	}
-}
-
-func (p *PubSub) hearEmitter(channel string, payload []byte) {
-	if heard := p.emitters.Heard(channel, payload); heard != nil {
-		m, err := p.emitters.Decode(heard)
-		if err != nil {
-			p.invalid.Add(1)
-			return
-		}
-		p.hand(Entry{Message: m})
-	}
-}
-
-func (p *PubSub) hearClassic(channel string, payload []byte) {
-	d := classicDialect{p.cfg}
-	var err error
-	switch namespace := p.cfg.Namespace; {
-	case channel == d.audience(namespace):
-		var m wirePayload
-		if m, err = decodeClassicRequest(namespace, payload); err != nil {
-			break
-		}
-		if m.Entry != nil {
-			p.hand(*m.Entry)
-		} else if m.Request != nil {
-			p.ask(*m.Request)
-		}
-	case strings.HasPrefix(channel, d.answers(namespace)):
-		var r Response
-		if r, err = decodeClassicResponse(namespace, payload); err == nil {
-			p.responded(r)
-		}
-	default:
-		var e Entry
-		if e, err = decodeClassicEvent(payload); err == nil {
-			p.hand(e)
-		}
-	}
-	if err != nil {
-		p.invalid.Add(1)
-	}
-}
-
-// classicDialect is that of @socket.io/redis-adapter: one channel of each namespace for questions and commands, one for
-// answers, whoever they are for.
-type classicDialect struct{ PeersConfig }
-
-func (d classicDialect) audience(namespace string) string {
-	return d.Prefix + "-request#" + strings.TrimPrefix(d.public(namespace), d.Prefix+"#")
-}
-
-func (d classicDialect) answers(namespace string) string {
-	return d.Prefix + "-response#" + strings.TrimPrefix(d.public(namespace), d.Prefix+"#")
-}
-
-func (d classicDialect) private(namespace, id string) string { return d.answers(namespace) + id + "#" }
-
-func (d classicDialect) request(r Request) (published, error) {
-	payload, err := encodeClassicRequest(r)
-	return published{d.audience(r.Namespace), payload}, err
-}
-
-func (d classicDialect) response(to Request, r Response) (published, error) {
-	payload, err := encodeClassicResponse(r)
-	if d.SpecificResponses && to.Kind != ServerSideEmit && to.From != "" {
-		return published{d.private(to.Namespace, to.From), payload}, err
-	}
-	return published{d.answers(to.Namespace), payload}, err
 }

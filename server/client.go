@@ -161,6 +161,7 @@ func (s *Server) resume(ctx context.Context, sock *socketio.Socket, was socketio
 }
 
 func (s *Server) connected(_ context.Context, sock *socketio.Socket) {
+	s.occupied(sock, true)
 	s.metrics.connections.Inc()
 	s.metrics.recovered(sock.Recovered())
 	c := of(sock)
@@ -178,6 +179,7 @@ func (s *Server) connected(_ context.Context, sock *socketio.Socket) {
 }
 
 func (s *Server) disconnected(sock *socketio.Socket, why socketio.Reason) {
+	s.occupied(sock, false)
 	s.metrics.disconnections.WithLabelValues(reason(why)).Inc()
 	c := of(sock)
 	c.mu.Lock()
@@ -186,6 +188,13 @@ func (s *Server) disconnected(sock *socketio.Socket, why socketio.Reason) {
 		c.expiry = nil
 	}
 	c.mu.Unlock()
+}
+
+// occupied tells of the room of a socket's id, of which Rooms does not.
+func (s *Server) occupied(sock *socketio.Socket, yes bool) {
+	if s.Occupied != nil {
+		s.Occupied(sock.Namespace().Name(), sock.ID(), yes)
+	}
 }
 
 // expiryGrace is for tokens that the verifier's leeway for clocks has let pass.

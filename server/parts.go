@@ -76,7 +76,7 @@ type Parts struct {
 	Sessions sessions          // nil: clients are recovered by the replica that they were on, and by no other
 	Peers    peers             // nil: there are no others to ask
 	Emitters *adapter.Emitters // nil: what those publish is not taken to the log
-	// Occupied follows the rooms that have members here, under a lock; it may be nil.
+	// Occupied follows the rooms that have members here, under a lock, and the ids of sockets; it may be nil.
 	Occupied func(namespace, room string, yes bool)
 	// Find gives the internal address of a replica, host:port, where requests of its sessions are forwarded to. Nil
 	// means that they are not: polling clients then need a load balancer that sends each to one replica.

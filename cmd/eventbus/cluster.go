@@ -24,6 +24,7 @@ import (
 type clusterConfig struct {
 	adapter       string // streams, pubsub or sharded
 	specific      bool
+	subscriptions string
 	log           adapter.LogConfig
 	sessionPrefix string
 	channelPrefix string
@@ -36,6 +37,7 @@ func (c *clusterConfig) flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.adapter, "adapter", "streams", "how servers are one: streams (a log, with recovery), or like @socket.io/redis-adapter, without: pubsub or sharded")
 	fs.BoolVar(&c.specific, "specific-responses", false, "with the adapter pubsub: answer who asks alone, as Node's publishOnSpecificResponseChannel")
 	fs.StringVar(&c.log.Stream, "log-stream", "socket.io", "key of the stream that all replicas read, Node's servers with the streams adapter among them")
+	fs.StringVar(&c.subscriptions, "subscription-mode", "dynamic", "with the adapter sharded: as Node's subscriptionMode, which is static, dynamic or dynamic-private")
 	fs.DurationVar(&c.log.Dedupe, "dedupe-window", 24*time.Hour, "how long the id of an event is remembered, so that it is delivered once")
 	fs.StringVar(&c.sessionPrefix, "session-prefix", "sio:session:", "what the keys of the sessions of clients begin with")
 	fs.StringVar(&c.channelPrefix, "channel-prefix", "socket.io", "what the channels begin with on which servers ask each other")
@@ -56,6 +58,9 @@ func (c *clusterConfig) check(all *config) error {
 		all.server.Socket.RecoveryWindow = -1 // there is nothing to recover from
 	default:
 		errs = append(errs, fmt.Errorf("adapter (ADAPTER): %q: want streams, pubsub or sharded", c.adapter))
+	}
+	if !adapter.SubscriptionMode(c.subscriptions).Valid() {
+		errs = append(errs, fmt.Errorf("subscription-mode (SUBSCRIPTION_MODE): %q: want static, dynamic or dynamic-private", c.subscriptions))
 	}
 	if c.advertise != "" && c.advertise != "none" {
 		if _, port, err := net.SplitHostPort(c.advertise); err != nil || port == "" {
@@ -126,8 +131,12 @@ func joinCluster(ctx context.Context, cfg config, redis *adapter.Redis, internal
 	}
 	events := redis.Log(c.log)
 	addr := c.advertised(internal, redis.Addr())
+	led := channels
+	if c.adapter == "streams" { // else everybody hears emitters
+		led = append(led, server.EmitterChannel)
+	}
 	replicas := adapter.NewReplicas(redis.Client(), adapter.ReplicasConfig{
-		ID: parts.ID, Name: c.replicaName(), Addr: addr, Channels: append(channels, server.EmitterChannel), Key: events.Key,
+		ID: parts.ID, Name: c.replicaName(), Addr: addr, Channels: led, Key: events.Key,
 	}, log)
 	if addr != "" {
 		parts.Find = func(ctx context.Context, replica string) (string, bool) {
@@ -139,7 +148,10 @@ func joinCluster(ctx context.Context, cfg config, redis *adapter.Redis, internal
 	parts.Leaders, parts.Source = replicas, listener
 	clusterMetrics(reg, listener, replicas)
 
-	peers := adapter.PeersConfig{ID: parts.ID, Prefix: c.channelPrefix, Sharded: c.sharded, SpecificResponses: c.specific}
+	peers := adapter.PeersConfig{
+		ID: parts.ID, Prefix: c.channelPrefix, Sharded: c.sharded, SpecificResponses: c.specific,
+		SubscriptionMode: adapter.SubscriptionMode(c.subscriptions),
+	}
 	if c.adapter != "streams" {
 		peers.Sharded = c.adapter == "sharded"
 		bus := adapter.NewPubSub(redis, peers, c.log, replicas.List)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Compares bin/eventbus with Node's Socket.IO in CPU and memory. Usage: run.sh [fanout|rooms|echo|idle]...
+# Compares bin/eventbus with Node's Socket.IO in CPU and memory.
+# Usage: run.sh [fanout|rooms|echo|idle|cluster|cluster-full|herd]...
 # README.md says what is measured and what the variables below do. Only loopback is used, and only processes
 # started here are ended, by their ids.
 set -euo pipefail
@@ -10,8 +11,10 @@ root=$(cd ../.. && pwd)
 runs=${RUNS:-3}
 core=() # of the server, and of all else; empty means any
 secret=$(head -c 32 /dev/urandom | base64)
-redis_pid='' server_pid='' loadgen_pid='' redis_port='' server_port='' admin_port='' failed=0
-declare -A connections=([fanout]=1000 [rooms]=5000 [echo]=500 [idle]=10000)
+redis_pid='' server_pids='' loadgen_pid='' redis_port='' server_ports='' admin_port='' failed=0
+declare -A connections=([fanout]=1000 [rooms]=5000 [echo]=500 [idle]=10000 [cluster]=1000 [cluster-full]=1000 [herd]=5000)
+declare -A replicas=([cluster]=3 [cluster-full]=3 [herd]=2) # one of each server otherwise
+declare -A rates=([cluster]=500 [herd]=200)                 # events a second; as many as there may be otherwise
 read -ra extra <<<"${ARGS:-}"
 
 die() {
@@ -31,10 +34,10 @@ stop() { # PID
 
 stop_all() {
 	local pid
-	for pid in $loadgen_pid $server_pid $redis_pid; do
+	for pid in $loadgen_pid $server_pids $redis_pid; do
 		stop "$pid"
 	done
-	loadgen_pid='' server_pid='' redis_pid=''
+	loadgen_pid='' server_pids='' redis_pid=''
 }
 trap stop_all EXIT
 trap 'exit 130' INT
@@ -121,43 +124,66 @@ start_redis() {
 	came_up "$redis_pid" "$redis_port" || die "redis-server did not come up, see $tmp/log/redis.log"
 }
 
-start_server() { # NAME
+start_servers() { # NAME COUNT
+	server_pids='' server_ports=''
+	local i
+	for ((i = 0; i < $2; i++)); do
+		start_server "$1" "$i" "$2" || return 1
+	done
+	[ "$2" = 1 ] || sleep 8 # the channels spread over the replicas, which is not to be measured
+}
+
+start_server() { # NAME INDEX COUNT
+	local server_port
 	server_port=$(free_port)
 	admin_port=$(free_port)
 	local environment=(WEBSOCKET_PORT="$server_port" BENCH_ADMIN_PORT="$admin_port"
 		REDIS_HOST=127.0.0.1 REDIS_PORT="$redis_port" JWT_SECRET="$secret")
+	if [ "$3" -gt 1 ]; then # Node's servers are one by its streams adapter; the first takes the input
+		environment+=(BENCH_STREAMS=1)
+		[ "$2" = 0 ] || environment+=(BENCH_NO_INPUT=1)
+	fi
 	local own=(env -i PATH="$PATH" "${environment[@]}") # your own settings must not point the service elsewhere
 	local command
 	case $1 in
-	ours) command=("${own[@]}" "$root/bin/eventbus" serve --websocket-host 127.0.0.1
+	ours*) command=("${own[@]}" "$root/bin/eventbus" serve --websocket-host 127.0.0.1
 		--health-host 127.0.0.1 --health-port 0 --log-level error --rate-limit=false) ;;
 	node-ws) command=("${own[@]}" NODE_ENV=production node --expose-gc "$tmp/node-ws/server.js") ;;
 	*) command=(env "${environment[@]}" bash -c "exec $SERVER_CMD") ;;
 	esac
 	start 0 "${command[@]}" >"$tmp/log/$1.log" 2>&1
-	server_pid=$!
-	came_up "$server_pid" "$server_port"
+	local pid=$!
+	server_pids="$server_pids $pid" server_ports="$server_ports $server_port"
+	came_up "$pid" "$server_port"
 }
 
 measure() { # SCENARIO SERVER: appends one line to the scenario's results
 	local freemem=''
 	case $2 in
-	ours) ;;
+	ours*) ;;
 	node-ws) freemem=http://127.0.0.1:$admin_port/ ;;
 	*) freemem=${SERVER_FREEMEM:-} freemem=${freemem//%ADMIN%/$admin_port} ;;
 	esac
-	JWT_SECRET=$secret start 1 "$tmp/loadgen" -scenario "$1" -server "$2" -pid "$server_pid" -port "$server_port" \
-		-redis "$redis_port" -freemem "$freemem" -n "${N:-${connections[$1]}}" -rate "${RATE:-0}" \
-		-dur "${DUR:-8s}" "${extra[@]}" >>"$tmp/results/$1.jsonl"
+	JWT_SECRET=$secret start 1 "$tmp/loadgen" -scenario "$1" -server "$2" -pid "$(commas $server_pids)" \
+		-port "$(commas $server_ports)" -redis "$redis_port" -redis-pid "$redis_pid" -freemem "$freemem" \
+		-n "${N:-${connections[$1]}}" -rate "${RATE:-${rates[$1]:-0}}" -dur "${DUR:-8s}" \
+		-durable="$([ "$2" = ours-durable ] && echo true || echo false)" "${extra[@]}" >>"$tmp/results/$1.jsonl"
 	loadgen_pid=$!
 	wait "$loadgen_pid" || return 1 # unlike a command in the foreground, it lets an interrupt through at once
 	loadgen_pid=''
 }
 
+commas() { # WORD...
+	local IFS=,
+	echo "$*"
+}
+
 once() { # SCENARIO SERVER
 	echo "bench: $1 $2" >&2
+	local count=${replicas[$1]:-1}
+	[ "$2" != ours-1 ] || count=1
 	start_redis # a fresh one each time: what one server left must not burden the next
-	if ! start_server "$2"; then
+	if ! start_servers "$2" "$count"; then
 		echo "bench: $2 did not come up:" >&2
 		tail -n 5 "$tmp/log/$2.log" >&2
 		failed=1
@@ -170,13 +196,13 @@ once() { # SCENARIO SERVER
 }
 
 scenarios=("$@")
-[ $# -gt 0 ] || scenarios=(fanout rooms echo idle)
+[ $# -gt 0 ] || scenarios=(fanout rooms echo idle cluster cluster-full herd)
 for scenario in "${scenarios[@]}"; do
-	[ -n "${connections[$scenario]:-}" ] || die "unknown scenario $scenario: want fanout, rooms, echo or idle"
+	[ -n "${connections[$scenario]:-}" ] || die "unknown scenario $scenario: want some of ${!connections[*]}"
 done
 servers=(ours node-ws)
 if [ -n "${SERVER_CMD:-}" ]; then
-	case ${CUSTOM_NAME:=custom} in ours | node-ws) die "CUSTOM_NAME: $CUSTOM_NAME is taken" ;; esac
+	case ${CUSTOM_NAME:=custom} in ours* | node-ws) die "CUSTOM_NAME: $CUSTOM_NAME is taken" ;; esac
 	servers+=("$CUSTOM_NAME")
 fi
 check_descriptors "${scenarios[@]}"
@@ -187,7 +213,9 @@ for scenario in "${scenarios[@]}"; do
 	file=$tmp/results/$scenario.jsonl
 	: >"$file"
 	for ((run = 0; run < runs; run++)); do
-		for server in "${servers[@]}"; do
+		also=()
+		case $scenario in cluster) also=(ours-1 ours-durable) ;; cluster-full) also=(ours-1) ;; esac
+		for server in "${servers[@]}" "${also[@]}"; do
 			once "$scenario" "$server"
 		done
 	done

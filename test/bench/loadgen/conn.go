@@ -3,6 +3,7 @@
 package main
 
 import (
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -28,13 +29,17 @@ func (s state) String() string {
 
 // conn is one client.
 type conn struct {
-	fd     int32
-	index  int32
-	room   int32
-	state  state
-	member bool // was ready when the first event was published
-	seen   tally
-	sentAt int64 // echo: when the request went out, zero when none is
+	fd      int32
+	index   int32
+	room    int32
+	replica int32 // index of the one it is connected to
+	state   state
+	member  bool // was ready when the first event was published
+	seen    tally
+	sentAt  int64 // echo: when the request went out, zero when none is
+
+	session // what a Socket.IO client knows when it returns
+	back    returning
 
 	partial []byte // input that is not a whole frame yet
 	message []byte // fragments of a message
@@ -49,6 +54,15 @@ func read(fd int32, p []byte) (int, unix.Errno) {
 
 func write(fd int32, p []byte) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+	return int(n), errno
+}
+
+// wait is epoll_pwait2 (Linux 5.11): whole milliseconds, as epoll_wait has them, would be a good part of the latency
+// of an event that is due in between.
+func wait(epoll int, events []unix.EpollEvent, limit time.Duration) (int, unix.Errno) {
+	timeout := unix.NsecToTimespec(int64(limit))
+	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll), uintptr(unsafe.Pointer(&events[0])),
+		uintptr(len(events)), uintptr(unsafe.Pointer(&timeout)), 0, 0)
 	return int(n), errno
 }
 
@@ -84,7 +98,7 @@ func (l *loop) writable(c *conn) {
 			return
 		}
 		c.state = upgrading
-		c.unsent = append(c.unsent, l.get...)
+		c.unsent = append(c.unsent, upgradeRequest(l.cfg.ports[c.replica])...)
 	}
 	n, errno := 0, unix.Errno(0)
 	if len(c.unsent) > 0 {

@@ -21,6 +21,8 @@ type eventRun struct {
 	random  uint64
 	buf     []byte
 	nextAt  int64 // with a rate: when the next event is due
+	wake    int64 // something else is due then, if not zero
+	inTurn  bool  // rooms are chosen in turn
 
 	outstanding  int // events with deliveries to come
 	givenUp      int // index of the first event that counts for that
@@ -42,21 +44,13 @@ func events(l *loop, server *process, res result) error {
 		return err
 	}
 	defer redis.close()
-	rooms := (l.cfg.n + l.cfg.perRoom - 1) / l.cfg.perRoom
-	r := &eventRun{l: l, redis: redis, members: make([]int32, rooms), seq: make([]int32, rooms),
-		open: make([]int32, 0, 1<<20), random: 88172645463325252}
-	listeners, err := redis.awaitListener(appendEvent(nil, mark{room: int64(rooms), event: -1}, 0))
+	r := newEventRun(l, redis)
+	listeners, err := redis.awaitListener(appendEvent(nil, mark{room: int64(len(r.members)), event: -1}, 0))
 	if err != nil {
 		return err
 	}
-	for _, c := range l.conns {
-		if c.state == ready {
-			c.member = true
-			r.members[c.room]++
-		}
-	}
-	l.onEvent = r.delivered
-	l.onLost = func(c *conn) { r.members[c.room]-- }
+	redis.durable = l.cfg.durable
+	broker := &process{pids: l.cfg.broker()}
 
 	r.nextAt = l.now()
 	if err := r.publishFor(l.cfg.warmup); err != nil {
@@ -64,11 +58,14 @@ func events(l *loop, server *process, res result) error {
 	}
 	r.latency, r.lag, r.stalls = hist{}, hist{}, 0
 	published, begin := len(r.open), time.Now()
-	m := newMeter(server, r.deliveries)
+	m, brokerCPU, delivered := newMeter(server, r.deliveries), broker.cpu(), r.deliveries
 	if err := r.publishFor(l.cfg.dur); err != nil {
 		return err
 	}
 	m.stop(r.deliveries, res)
+	if n := r.deliveries - delivered; n > 0 && len(broker.pids) > 0 {
+		res.set("redis_us", float64(broker.cpu()-brokerCPU)/float64(n))
+	}
 	res.set("rate", l.cfg.rate)
 	res.count("window", l.cfg.window)
 	res.count("payload", len(r.buf))
@@ -84,11 +81,32 @@ func events(l *loop, server *process, res result) error {
 	return nil
 }
 
+// newEventRun begins a run with the connections that are ready.
+func newEventRun(l *loop, redis *publisher) *eventRun {
+	rooms := (l.cfg.n + l.cfg.perRoom - 1) / l.cfg.perRoom
+	r := &eventRun{l: l, redis: redis, members: make([]int32, rooms), seq: make([]int32, rooms),
+		open: make([]int32, 0, 1<<20), random: 88172645463325252}
+	for _, c := range l.conns {
+		if c.state == ready {
+			c.member = true
+			r.members[c.room]++
+		}
+	}
+	l.onEvent = r.delivered
+	l.onLost = func(c *conn) { r.members[c.room]-- }
+	return r
+}
+
 // publishFor publishes for d: at the rate, or without one as many as keep the window full.
 func (r *eventRun) publishFor(d time.Duration) error {
+	return r.publishUntil(d, func(int64) bool { return r.l.ready == 0 })
+}
+
+// publishUntil publishes until done says so, at most for d.
+func (r *eventRun) publishUntil(d time.Duration, done func(now int64) bool) error {
 	l, w := r.l, r.l.cfg.window
 	r.lastDelivery = l.now()
-	for end := l.now() + int64(d); l.ready > 0; {
+	for end := l.now() + int64(d); !done(l.now()); {
 		now := l.now()
 		if now >= end {
 			break
@@ -102,6 +120,9 @@ func (r *eventRun) publishFor(d time.Duration) error {
 				}
 			}
 			wait = min(wait, time.Duration(r.nextAt-now))
+			if r.wake > 0 {
+				wait = min(wait, time.Duration(r.wake-now))
+			}
 		} else {
 			if r.outstanding > 0 && now-r.lastDelivery > int64(l.cfg.stall) {
 				r.stalls++
@@ -119,12 +140,20 @@ func (r *eventRun) publishFor(d time.Duration) error {
 	return nil
 }
 
-// publish sends one event to a room chosen at random that has somebody in it.
+// xorshift is xorshift64: the same sequence in every run.
+func xorshift(x uint64) uint64 {
+	x ^= x << 13
+	x ^= x >> 7
+	return x ^ x<<17
+}
+
+// publish sends one event to a room that has somebody in it, chosen at random or in turn.
 func (r *eventRun) publish(at int64) error {
-	r.random ^= r.random << 13 // xorshift64, the same sequence in every run
-	r.random ^= r.random >> 7
-	r.random ^= r.random << 17
+	r.random = xorshift(r.random)
 	room := int(r.random % uint64(len(r.members)))
+	if r.inTurn {
+		room = len(r.open) % len(r.members)
+	}
 	for r.members[room] == 0 {
 		room = (room + 1) % len(r.members)
 	}

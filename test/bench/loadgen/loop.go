@@ -29,7 +29,6 @@ type loop struct {
 	byFD   []*conn
 	in     []byte // read buffer
 	out    []byte // frame under construction
-	get    []byte // upgrade request
 
 	ready   int
 	pending int            // handshakes under way
@@ -40,6 +39,7 @@ type loop struct {
 	onEvent func(c *conn, m []byte, now int64)
 	onEcho  func(c *conn, now int64)
 	onLost  func(c *conn)
+	onReady func(c *conn, recovered bool)
 	pings   int
 }
 
@@ -49,7 +49,7 @@ func newLoop(cfg config) (*loop, error) {
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
 	return &loop{cfg: cfg, start: time.Now(), epoll: epoll, events: make([]unix.EpollEvent, 1024),
-		in: make([]byte, 2*maxFrame), get: upgradeRequest(cfg.port), reasons: map[string]int{}}, nil
+		in: make([]byte, 2*maxFrame), reasons: map[string]int{}}, nil
 }
 
 // now is in nanoseconds since the start.
@@ -89,15 +89,22 @@ func (l *loop) connectAll(server *process, res result) error {
 
 // dial starts connection i; the handshake goes on in poll.
 func (l *loop) dial(i int) error {
+	c := &conn{index: int32(i), room: int32(i / l.cfg.perRoom), replica: int32(i % len(l.cfg.ports))}
+	l.conns = append(l.conns, c)
+	return l.open(c)
+}
+
+// open connects c to its replica, for the first time or again.
+func (l *loop) open(c *conn) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if errors.Is(err, unix.EMFILE) {
-		return fmt.Errorf("connection %d: %w: raise ulimit -n or lower -n", i, err)
+		return fmt.Errorf("connection %d: %w: raise ulimit -n or lower -n", c.index, err)
 	}
 	if err != nil {
-		return fmt.Errorf("connection %d: %w", i, err)
+		return fmt.Errorf("connection %d: %w", c.index, err)
 	}
-	c := &conn{state: connecting, fd: int32(fd), index: int32(i), room: int32(i / l.cfg.perRoom)}
-	l.conns = append(l.conns, c)
+	c.fd, c.state = int32(fd), connecting
+	c.partial, c.message, c.unsent = nil, nil, nil
 	if fd >= len(l.byFD) {
 		l.byFD = append(l.byFD, make([]*conn, fd+1024-len(l.byFD))...)
 	}
@@ -106,12 +113,12 @@ func (l *loop) dial(i int) error {
 	err = errors.Join(
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
 		unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1),
-		unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, byte(2 + i/perAddress)}}),
+		unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, byte(2 + int(c.index)/perAddress)}}),
 		l.watch(c, unix.EPOLL_CTL_ADD, unix.EPOLLIN|unix.EPOLLOUT))
 	if err != nil {
-		return fmt.Errorf("connection %d: %w", i, err)
+		return fmt.Errorf("connection %d: %w", c.index, err)
 	}
-	err = unix.Connect(fd, &unix.SockaddrInet4{Port: l.cfg.port, Addr: [4]byte{127, 0, 0, 1}})
+	err = unix.Connect(fd, &unix.SockaddrInet4{Port: l.cfg.ports[c.replica], Addr: [4]byte{127, 0, 0, 1}})
 	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		l.drop(c, "connect: "+err.Error())
 	}
@@ -176,11 +183,10 @@ func (l *loop) pumpUntil(d time.Duration, done func() bool) {
 	}
 }
 
-// poll waits for something to happen, in whole milliseconds, and handles it.
+// poll waits for something to happen and handles it.
 func (l *loop) poll(limit time.Duration) {
-	ms := max(0, (limit+time.Millisecond-1)/time.Millisecond)
-	n, err := unix.EpollWait(l.epoll, l.events, int(ms))
-	if err != nil {
+	n, err := wait(l.epoll, l.events, max(0, limit))
+	if err != 0 {
 		return // interrupted
 	}
 	for _, e := range l.events[:n] {

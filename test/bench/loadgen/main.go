@@ -59,7 +59,7 @@ func measure(cfg config) (result, error) {
 		return result{}, err
 	}
 	defer l.close()
-	server := &process{pid: cfg.pid}
+	server := &process{pids: cfg.pids}
 	res := result{Server: cfg.server, Scenario: cfg.scenario, Values: map[string]float64{}}
 	res.count("n", cfg.n)
 	switch cfg.scenario {
@@ -67,6 +67,8 @@ func measure(cfg config) (result, error) {
 		err = idle(l, server, res)
 	case "echo":
 		err = echo(l, server, res)
+	case "herd":
+		err = herd(l, server, res)
 	default:
 		err = events(l, server, res)
 	}

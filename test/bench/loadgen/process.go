@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,16 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is the server under test with its children. The first error of reading about it is kept in err; what is
+// process is the server under test, or several of them, with their children. The first error of reading about it is kept in err; what is
 // returned from then on means nothing.
 type process struct {
-	pid int
-	err error
+	pids []int
+	err  error
 }
 
-// tree is the ids of the process and all it started: servers may come in wrappers.
+// tree is the ids of the processes and all they started: servers may come in wrappers.
 func (p *process) tree() []int {
-	ids := []int{p.pid}
+	ids := slices.Clone(p.pids)
 	for i := 0; i < len(ids); i++ {
 		tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", ids[i]))
 		for _, task := range tasks {
@@ -44,7 +45,7 @@ func (p *process) read(name string) []string {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", id, name))
 		if err == nil {
 			files = append(files, string(b))
-		} else if id == p.pid {
+		} else if slices.Contains(p.pids, id) {
 			p.err = cmp.Or(p.err, err)
 		}
 	}
@@ -73,7 +74,7 @@ func (p *process) memory(line string) int64 {
 		_, rest, found := strings.Cut(status, line)
 		fields := strings.Fields(rest)
 		if !found || len(fields) == 0 { // a process that has ended and was not waited for has none
-			p.err = cmp.Or(p.err, fmt.Errorf("no %s in /proc/%d/status", line, p.pid))
+			p.err = cmp.Or(p.err, fmt.Errorf("no %s in /proc/PID/status of %v", line, p.pids))
 			continue
 		}
 		kilobytes, err := strconv.ParseInt(fields[0], 10, 64)

@@ -18,12 +18,28 @@ const (
 	subscribeLimit = 30 * time.Second // for the server to listen on the channel
 )
 
+// The commands without the event, their last argument.
+var (
+	publishCommand = command("PUBLISH", channel)
+	addCommand     = command("XADD", "eventbus:in:"+channel, "MAXLEN", "~", "100000", "*", "event")
+)
+
+// command encodes the beginning of a command that has one more argument.
+func command(args ...string) []byte {
+	b := fmt.Appendf(nil, "*%d\r\n", len(args)+1)
+	for _, arg := range args {
+		b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(arg), arg)
+	}
+	return b
+}
+
 // publisher publishes over one connection to Redis. Replies are read now and then, only so that Redis can go on.
 type publisher struct {
 	fd      int
 	command []byte
 	replies [4096]byte
 	waiting int // replies not read yet
+	durable bool
 }
 
 func newPublisher(port int) (*publisher, error) {
@@ -69,9 +85,11 @@ func (p *publisher) awaitListener(probe []byte) (int, error) {
 
 // publish returns once Redis has the event.
 func (p *publisher) publish(event []byte) error {
-	b := append(p.command[:0], "*3\r\n$7\r\nPUBLISH\r\n$"...)
-	b = strconv.AppendInt(b, int64(len(channel)), 10)
-	b = append(b, "\r\n"+channel+"\r\n$"...)
+	b := append(p.command[:0], publishCommand...)
+	if p.durable {
+		b = append(p.command[:0], addCommand...)
+	}
+	b = append(b, '$')
 	b = strconv.AppendInt(b, int64(len(event)), 10)
 	b = append(b, "\r\n"...)
 	b = append(b, event...)
@@ -91,7 +109,7 @@ func (p *publisher) publish(event []byte) error {
 	return err
 }
 
-// read returns what replies there are, each a number of listeners.
+// read returns what replies there are, each a number of listeners or the id of an entry.
 func (p *publisher) read(flags int) ([]byte, error) {
 	p.waiting = 0
 	n, _, err := unix.Recvfrom(p.fd, p.replies[:], flags)

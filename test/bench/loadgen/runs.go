@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 )
 
 // Labels of servers. Costs are compared with the baseline's; faults of ours fail a summary.
@@ -102,10 +103,18 @@ func (rs runs) cost() string {
 	return "cpu_us"
 }
 
+// baseline is what costs are compared with: Node's server, and for several replicas one of ours.
+func (rs runs) baseline() string {
+	if len(rs) > 0 && strings.HasPrefix(rs[0].Scenario, "cluster") {
+		return ours + "-1"
+	}
+	return baseline
+}
+
 // ratio is the cost of a server by that of the baseline; false if one is unknown.
 func (rs runs) ratio(server string) (float64, bool) {
 	ours, ok := rs.of(server).median(rs.cost())
-	theirs, ok2 := rs.of(baseline).median(rs.cost())
+	theirs, ok2 := rs.of(rs.baseline()).median(rs.cost())
 	if !ok || !ok2 || theirs <= 0 {
 		return 0, false
 	}

@@ -29,6 +29,9 @@ var (
 
 // onMessage takes c through the handshake and, once it is ready, hands over events and heartbeats.
 func (l *loop) onMessage(c *conn, m []byte, now int64) {
+	if l.cfg.scenario == "herd" {
+		c.learn(m)
+	}
 	is := func(prefix []byte) bool { return bytes.HasPrefix(m, prefix) }
 	if c.state == ready {
 		switch {
@@ -53,28 +56,35 @@ func (l *loop) onMessage(c *conn, m []byte, now int64) {
 		l.text(c, pongPacket)
 	case c.state == opening && is(openPacket):
 		c.state = joining
-		l.text(c, fmt.Appendf(nil, `40{"token":%q}`, token(l.cfg.secret, fmt.Sprint("u", c.index))))
+		l.text(c, c.connectPacket(token(l.cfg.secret, fmt.Sprint("u", c.index))))
 	case c.state == joining && is(connectPacket):
+		if c.resumed(m) {
+			l.nowReady(c, true) // the server knows its rooms
+			return
+		}
 		c.state = identifying
 		l.text(c, fmt.Appendf(nil, `42["identify",{"clientId":"c%d","sessionId":"s%[1]d"}]`, c.index))
 	case c.state == identifying && is(identified):
 		if l.cfg.scenario == "idle" || l.cfg.scenario == "echo" {
-			l.nowReady(c)
+			l.nowReady(c, false)
 			return
 		}
 		c.state = subscribing
 		l.text(c, fmt.Appendf(nil, `42["subscribe:photo",{"photoId":"p%d"}]`, c.room))
 	case c.state == subscribing && is(subscribed):
-		l.nowReady(c)
+		l.nowReady(c, false)
 	case is(connectRefused), is(leavePacket), is(closePacket):
 		l.drop(c, fmt.Sprintf("refused, %v: %.80q", c.state, m))
 	}
 }
 
-func (l *loop) nowReady(c *conn) {
+func (l *loop) nowReady(c *conn, recovered bool) {
 	c.state = ready
 	l.ready++
 	l.pending--
+	if l.onReady != nil {
+		l.onReady(c, recovered)
+	}
 }
 
 // token is a JWT (HS256) of user, good for a day, that may read every photo.

@@ -12,6 +12,7 @@ import (
 
 var (
 	loadColumns = []string{"cpu_us", "per_s", "p50_ms", "p99_ms", "p999_ms", "server_util", "loadgen_util", "rss_mb"}
+	herdColumns = []string{"cpu_us", "redis_cmds", "redis_us", "back_s", "whole_s", "back", "recovered", "whole"}
 	idleColumns = []string{"rss_per_conn", "rss_per_conn_gc", "idle_cpu_pct", "connect_rate", "connect_cpu_us", "left_mb", "left_gc_mb"}
 )
 
@@ -25,11 +26,14 @@ func printTable(out io.Writer, files []string) error {
 		return err
 	}
 	columns := loadColumns
-	if rs[0].Scenario == "idle" {
+	switch rs[0].Scenario {
+	case "idle":
 		columns = idleColumns
+	case "herd":
+		columns = herdColumns
 	}
 	cost := rs.cost()
-	header := slices.Concat([]string{"server", "runs"}, columns, []string{"× " + baseline, "min..max " + cost,
+	header := slices.Concat([]string{"server", "runs"}, columns, []string{"× " + rs.baseline(), "min..max " + cost,
 		"lost", "dup", "ooo", "wrong_room", "closed, failed or stuck"})
 	fmt.Fprintf(out, "\n#### %s\n\n| %s |\n|%s\n", rs.title(), strings.Join(header, " | "), strings.Repeat("---|", len(header)))
 	for _, server := range rs.servers() {

@@ -4,14 +4,21 @@ const http = require("http");
 const { Server } = require("socket.io");
 const jwt = require("jsonwebtoken");
 const Redis = require("ioredis");
+const { createAdapter } = require("@socket.io/redis-streams-adapter");
 
 const SECRET = process.env.JWT_SECRET || "bench-secret";
+const redis = () => new Redis({ host: process.env.REDIS_HOST || "127.0.0.1", port: +(process.env.REDIS_PORT || 6390) });
 const server = http.createServer((_, res) => { res.statusCode = 404; res.end(); });
 const opts = {
   serveClient: false,
   perMessageDeflate: false,
   httpCompression: false,
 };
+// One of several servers, with the promises of ours: returning clients are recovered.
+if (process.env.BENCH_STREAMS) {
+  opts.adapter = createAdapter(redis());
+  opts.connectionStateRecovery = {};
+}
 if (process.env.WS_ENGINE) opts.wsEngine = require(process.env.WS_ENGINE).Server;
 const io = new Server(server, opts);
 // documented way to drop the reference to the first HTTP request
@@ -44,7 +51,7 @@ io.on("connection", (socket) => {
   socket.on("heartbeat", () => socket.emit("heartbeat", { timestamp: Date.now() }));
 });
 
-const sub = new Redis({ host: process.env.REDIS_HOST || "127.0.0.1", port: +(process.env.REDIS_PORT || 6390) });
+const sub = redis();
 sub.on("message", (_, payload) => {
   let ev;
   try { ev = JSON.parse(payload); } catch { return; }
@@ -54,7 +61,9 @@ sub.on("message", (_, payload) => {
   if (d.userId) op = op.to(`user:${d.userId}`);
   if (op !== io) op.emit("processing.event", ev);
 });
-sub.subscribe(process.env.REDIS_CHANNEL || "photo:processing").then(() =>
+// Of several servers one takes the input: each of them would send every event to all clients.
+const input = process.env.BENCH_NO_INPUT ? sub.ping() : sub.subscribe(process.env.REDIS_CHANNEL || "photo:processing");
+input.then(() =>
   server.listen({ port: +(process.env.WEBSOCKET_PORT || 7400), host: "127.0.0.1", backlog: 4096 }));
 
 if (process.env.BENCH_ADMIN_PORT)

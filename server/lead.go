@@ -69,11 +69,18 @@ func (s *Server) consume(ctx context.Context, lease adapter.Lease, c *channel) {
 				zap.String("stream", stream), zap.Stringer("after", from))
 		}
 		return s.Inputs.Consume(ctx, stream, from, func(batch []adapter.Input) error {
-			messages := make([]message, len(batch))
+			var messages []message
+			size := 0
 			for i, in := range batch {
-				messages[i] = message{payload: in.Payload, cursor: in.Position}
+				messages = append(messages, message{payload: in.Payload, cursor: in.Position})
+				if size += len(in.Payload); size >= batchBytes || i == len(batch)-1 {
+					if err := c.take(ctx, lease, messages); err != nil {
+						return err
+					}
+					messages, size = nil, 0
+				}
 			}
-			return c.take(ctx, lease, messages)
+			return nil
 		})
 	})
 }
@@ -85,9 +92,10 @@ func (c *channel) take(ctx context.Context, lease adapter.Lease, messages []mess
 	return c.ingest(ctx, lease, messages)
 }
 
-// persist tries until it works, the lease is lost, or ctx ends. It tells about the first failure and the end of it.
+// persist tries until it works, the lease is lost, or ctx ends. It tells about the first failure, once a minute about what
+// does not mend, and about the end of it.
 func (s *Server) persist(ctx context.Context, try func() error) error {
-	var since time.Time
+	var since, told time.Time
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		err := try()
 		switch {
@@ -102,6 +110,9 @@ func (s *Server) persist(ctx context.Context, try func() error) error {
 			return err
 		case since.IsZero():
 			since = time.Now()
+			fallthrough
+		case time.Since(told) > time.Minute:
+			told = time.Now()
 			s.Logger.Warn("events wait for the log, trying again", zap.Error(err))
 		}
 		s.metrics.retries.Inc()
@@ -109,6 +120,22 @@ func (s *Server) persist(ctx context.Context, try func() error) error {
 		case <-time.After(wait/2 + rand.N(wait/2)):
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+}
+
+// finishTime is how long what was heard before the end may take to be written.
+const finishTime = 2 * time.Second
+
+// finish waits until what was heard on the channels that this replica leads is written: there may be no other replica.
+func (s *Server) finish() {
+	for end := time.Now().Add(finishTime); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		left := 0
+		for _, c := range s.channels {
+			left += c.waiting.toLead()
+		}
+		if left == 0 {
+			return
 		}
 	}
 }

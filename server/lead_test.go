@@ -17,12 +17,16 @@ type elected struct {
 	lead  func(context.Context, adapter.Lease)
 	ready chan struct{}
 	hears []bool
+	ended func() // called when it hears no more, if set
 }
 
 func (e *elected) Hears(yes bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.hears = append(e.hears, yes)
+	if !yes && e.ended != nil {
+		e.ended()
+	}
 }
 
 func (e *elected) Run(ctx context.Context, lead func(context.Context, adapter.Lease)) error {
@@ -213,6 +217,27 @@ func TestDurableInput(t *testing.T) {
 	<-in.done
 	if want := []adapter.Position{{}, {MS: 5}}; !slices.Equal(in.from, want) {
 		t.Errorf("read from %v, want %v", in.from, want)
+	}
+}
+
+// There may be no other replica that has heard it.
+func TestWhatWasHeardIsWrittenBeforeTheEnd(t *testing.T) {
+	t.Parallel()
+	b, e, log := parliament(t, noInputs{})
+	e.term(t, "photo:upload", "1")
+	eventually(t, "it to lead", func() bool { return b.metric("leases_held", "channel", "photo:upload") == 1 })
+	for range 3 {
+		log.appendFault <- errors.New("away") // so that it takes a while
+	}
+	left := -1
+	e.ended = func() { left = b.channels["photo:upload"].waiting.count() }
+	for _, id := range []string{"1", "2", "3"} {
+		b.hear(t, "photo:upload", upload(id))
+	}
+	b.stop()
+	must(t, b.ended())
+	if left != 0 || len(log.ids) != 3 {
+		t.Errorf("%d events are written and %d wait when the leases are given up, want 3 and none", len(log.ids), left)
 	}
 }
 

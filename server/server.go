@@ -195,7 +195,9 @@ func (s *Server) Run(ctx context.Context) error {
 	<-stopping.Done()
 
 	s.state.Store(errDraining) // before anything stops: traffic goes elsewhere
-	ingest.Wait()              // who hears no more leads no more: what comes now is for the other replicas
+	ingest.Wait()              // what comes now is for the other replicas
+	s.finish()
+	s.Leaders.Hears(false)
 	if n := s.Connections(); n > 0 {
 		s.Logger.Info("draining", zap.Int("connections", n), zap.Duration("over", s.cfg.Drain))
 	}
@@ -221,7 +223,11 @@ func (s *Server) subscription(ctx context.Context) adapter.Subscription {
 		Channels: append([]string{s.Leaders.Voice()}, s.Rules.Channels()...),
 		Handle:   func(channel string, payload []byte) { s.hear(ctx, channel, payload) },
 		Up:       func() { s.Leaders.Hears(true) },
-		Down:     func() { s.Leaders.Hears(false) },
+		Down: func() {
+			if ctx.Err() == nil { // else there is no gap, but an end: see finish
+				s.Leaders.Hears(false)
+			}
+		},
 	}
 	if s.Emitters != nil {
 		what.Channels = append(what.Channels, s.Emitters.Commands())

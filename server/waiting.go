@@ -203,6 +203,16 @@ func (w *waiting) count() int {
 	return len(w.items)
 }
 
+// toLead is how many messages wait to be taken to the log by this replica, none if it does not lead.
+func (w *waiting) toLead() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.index != nil {
+		return 0
+	}
+	return len(w.items)
+}
+
 // forgotten is how many were let go because there were too many.
 func (w *waiting) forgotten() uint64 {
 	w.mu.Lock()

@@ -348,7 +348,7 @@ func TestRequestWhileRedisRestarts(t *testing.T) {
 			eventually(t, "to be back", func() bool { n, yes := all[0].asking().hears(); return yes && n > 0 })
 			select {
 			case err := <-answered:
-				t.Errorf("answered, by nobody: %v", err)
+				t.Fatalf("answered, by nobody: %v", err)
 			case <-time.After(3 * recountTime):
 			}
 			cancel()

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Compares bin/eventbus with Node's Socket.IO in CPU and memory.
-# Usage: run.sh [fanout|rooms|echo|idle|cluster|cluster-full|herd]...
+# Compares bin/eventbus with Node's Socket.IO in CPU and memory. Usage: run.sh [fanout|rooms|echo|idle|cluster|cluster-full|herd]...
 # README.md says what is measured and what the variables below do. Only loopback is used, and only processes
 # started here are ended, by their ids.
 set -euo pipefail
@@ -11,10 +10,11 @@ root=$(cd ../.. && pwd)
 runs=${RUNS:-3}
 core=() # of the server, and of all else; empty means any
 secret=$(head -c 32 /dev/urandom | base64)
-redis_pid='' server_pids='' loadgen_pid='' redis_port='' server_ports='' admin_port='' failed=0
+redis_pid='' loadgen_pid='' redis_port='' admin_port='' failed=0
+server_pids=() server_ports=() # of all replicas
 declare -A connections=([fanout]=1000 [rooms]=5000 [echo]=500 [idle]=10000 [cluster]=1000 [cluster-full]=1000 [herd]=5000)
-declare -A replicas=([cluster]=3 [cluster-full]=3 [herd]=2) # one of each server otherwise
-declare -A rates=([cluster]=500 [herd]=200)                 # events a second; as many as there may be otherwise
+declare -A rates=([cluster]=500 [herd]=200)
+declare -A replicas=([cluster]=3 [cluster-full]=3 [herd]=2)
 read -ra extra <<<"${ARGS:-}"
 
 die() {
@@ -34,10 +34,10 @@ stop() { # PID
 
 stop_all() {
 	local pid
-	for pid in $loadgen_pid $server_pids $redis_pid; do
+	for pid in $loadgen_pid "${server_pids[@]}" $redis_pid; do
 		stop "$pid"
 	done
-	loadgen_pid='' server_pids='' redis_pid=''
+	loadgen_pid='' server_pids=() server_ports=() redis_pid=''
 }
 trap stop_all EXIT
 trap 'exit 130' INT
@@ -58,6 +58,7 @@ free_port() { # prints one below those that outgoing connections take
 }
 
 came_up() { # PID PORT: waits up to a minute, as a busy machine may need it
+	local i
 	for ((i = 0; i < 600; i++)); do
 		kill -0 "$1" 2>/dev/null || return 1
 		listening "$2" && return
@@ -124,65 +125,66 @@ start_redis() {
 	came_up "$redis_pid" "$redis_port" || die "redis-server did not come up, see $tmp/log/redis.log"
 }
 
-start_servers() { # NAME COUNT
-	server_pids='' server_ports=''
-	local i
-	for ((i = 0; i < $2; i++)); do
-		start_server "$1" "$i" "$2" || return 1
-	done
-	[ "$2" = 1 ] || sleep 8 # the channels spread over the replicas, which is not to be measured
-}
-
-start_server() { # NAME INDEX COUNT
-	local server_port
-	server_port=$(free_port)
+# start_server NAME REPLICA OF: appends to server_pids and server_ports
+start_server() {
+	local port
+	port=$(free_port)
 	admin_port=$(free_port)
-	local environment=(WEBSOCKET_PORT="$server_port" BENCH_ADMIN_PORT="$admin_port"
+	local environment=(WEBSOCKET_PORT="$port" BENCH_ADMIN_PORT="$admin_port"
 		REDIS_HOST=127.0.0.1 REDIS_PORT="$redis_port" JWT_SECRET="$secret")
-	if [ "$3" -gt 1 ]; then # Node's servers are one by its streams adapter; the first takes the input
-		environment+=(BENCH_STREAMS=1)
-		[ "$2" = 0 ] || environment+=(BENCH_NO_INPUT=1)
-	fi
 	local own=(env -i PATH="$PATH" "${environment[@]}") # your own settings must not point the service elsewhere
 	local command
 	case $1 in
 	ours*) command=("${own[@]}" "$root/bin/eventbus" serve --websocket-host 127.0.0.1
 		--health-host 127.0.0.1 --health-port 0 --log-level error --rate-limit=false) ;;
-	node-ws) command=("${own[@]}" NODE_ENV=production node --expose-gc "$tmp/node-ws/server.js") ;;
+	node-ws)
+		[ "$3" = 1 ] || own+=(BENCH_STREAMS=1)
+		[ "$2" = 1 ] || own+=(BENCH_NO_INPUT=1) # one takes the input for all
+		command=("${own[@]}" NODE_ENV=production node --expose-gc "$tmp/node-ws/server.js")
+		;;
 	*) command=(env "${environment[@]}" bash -c "exec $SERVER_CMD") ;;
 	esac
-	start 0 "${command[@]}" >"$tmp/log/$1.log" 2>&1
-	local pid=$!
-	server_pids="$server_pids $pid" server_ports="$server_ports $server_port"
-	came_up "$pid" "$server_port"
+	start 0 "${command[@]}" >>"$tmp/log/$1.log" 2>&1
+	server_pids+=($!)
+	server_ports+=("$port")
+	came_up $! "$port"
+}
+
+start_servers() { # NAME COUNT
+	local i
+	: >"$tmp/log/$1.log"
+	for ((i = 1; i <= $2; i++)); do
+		start_server "$1" "$i" "$2" || return 1
+	done
+	[ ${#server_pids[@]} = "$2" ] || die "${#server_pids[@]} of $1 run and not $2"
+}
+
+commas() { # VALUE...
+	local IFS=,
+	echo "$*"
 }
 
 measure() { # SCENARIO SERVER: appends one line to the scenario's results
-	local freemem=''
+	local freemem='' options=()
 	case $2 in
-	ours*) ;;
+	ours | ours-1) ;;
+	ours-durable) options=(-durable) ;;
 	node-ws) freemem=http://127.0.0.1:$admin_port/ ;;
 	*) freemem=${SERVER_FREEMEM:-} freemem=${freemem//%ADMIN%/$admin_port} ;;
 	esac
-	JWT_SECRET=$secret start 1 "$tmp/loadgen" -scenario "$1" -server "$2" -pid "$(commas $server_pids)" \
-		-port "$(commas $server_ports)" -redis "$redis_port" -redis-pid "$redis_pid" -freemem "$freemem" \
-		-n "${N:-${connections[$1]}}" -rate "${RATE:-${rates[$1]:-0}}" -dur "${DUR:-8s}" \
-		-durable="$([ "$2" = ours-durable ] && echo true || echo false)" "${extra[@]}" >>"$tmp/results/$1.jsonl"
+	JWT_SECRET=$secret start 1 "$tmp/loadgen" -scenario "$1" -server "$2" -pid "$(commas "${server_pids[@]}")" -port "$(commas "${server_ports[@]}")" \
+		-redis "$redis_port" -redis-pid "$redis_pid" -freemem "$freemem" -n "${N:-${connections[$1]}}" -rate "${RATE:-${rates[$1]:-0}}" \
+		-dur "${DUR:-8s}" "${options[@]}" "${extra[@]}" >>"$tmp/results/$1.jsonl"
 	loadgen_pid=$!
 	wait "$loadgen_pid" || return 1 # unlike a command in the foreground, it lets an interrupt through at once
 	loadgen_pid=''
 }
 
-commas() { # WORD...
-	local IFS=,
-	echo "$*"
-}
-
 once() { # SCENARIO SERVER
 	echo "bench: $1 $2" >&2
+	start_redis # a fresh one each time: what one server left must not burden the next
 	local count=${replicas[$1]:-1}
 	[ "$2" != ours-1 ] || count=1
-	start_redis # a fresh one each time: what one server left must not burden the next
 	if ! start_servers "$2" "$count"; then
 		echo "bench: $2 did not come up:" >&2
 		tail -n 5 "$tmp/log/$2.log" >&2
@@ -195,15 +197,22 @@ once() { # SCENARIO SERVER
 	stop_all
 }
 
+servers_of() { # SCENARIO: prints those that take part
+	case $1 in
+	cluster) echo ours ours-1 ours-durable node-ws ;;
+	cluster-full) echo ours ours-1 node-ws ;;
+	herd) echo ours node-ws ;;
+	*) echo ours node-ws ${SERVER_CMD:+"$CUSTOM_NAME"} ;;
+	esac
+}
+
 scenarios=("$@")
-[ $# -gt 0 ] || scenarios=(fanout rooms echo idle cluster cluster-full herd)
+[ $# -gt 0 ] || scenarios=(fanout rooms echo idle cluster herd)
 for scenario in "${scenarios[@]}"; do
-	[ -n "${connections[$scenario]:-}" ] || die "unknown scenario $scenario: want some of ${!connections[*]}"
+	[ -n "${connections[$scenario]:-}" ] || die "unknown scenario $scenario: want fanout, rooms, echo, idle, cluster, cluster-full or herd"
 done
-servers=(ours node-ws)
 if [ -n "${SERVER_CMD:-}" ]; then
 	case ${CUSTOM_NAME:=custom} in ours* | node-ws) die "CUSTOM_NAME: $CUSTOM_NAME is taken" ;; esac
-	servers+=("$CUSTOM_NAME")
 fi
 check_descriptors "${scenarios[@]}"
 prepare
@@ -213,9 +222,7 @@ for scenario in "${scenarios[@]}"; do
 	file=$tmp/results/$scenario.jsonl
 	: >"$file"
 	for ((run = 0; run < runs; run++)); do
-		also=()
-		case $scenario in cluster) also=(ours-1 ours-durable) ;; cluster-full) also=(ours-1) ;; esac
-		for server in "${servers[@]}" "${also[@]}"; do
+		for server in $(servers_of "$scenario"); do
 			once "$scenario" "$server"
 		done
 	done

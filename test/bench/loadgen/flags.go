@@ -122,6 +122,7 @@ func (c config) validate() error {
 	port := func(p int) bool { return 0 < p && p < 1<<16 }
 	check(slices.Contains(scenarios, c.scenario), "-scenario %q: want one of %v", c.scenario, scenarios)
 	check(len(c.pids) > 0, "-pid is missing: whose CPU and memory to measure")
+	check(len(c.pids) == len(c.ports), "-pid has %d and -port %d of the replicas", len(c.pids), len(c.ports))
 	check(len(c.ports) > 0, "-port is missing: the server's")
 	for _, p := range c.ports {
 		check(port(p), "-port %d: want the server's port", p)

@@ -90,9 +90,9 @@ func herd(l *loop, server *process, res result) error {
 func (r *herdRun) report(res result, steady, herd used, dropped int64) {
 	l, n := r.l, float64(max(len(r.l.conns), 1))
 	span := herd.took.Seconds() / steady.took.Seconds()
-	res.set("cpu_us", max(0, herd.server-steady.server*span)/n)
-	res.set("redis_us", max(0, herd.redis-steady.redis*span)/n)
-	res.set("redis_cmds", max(0, herd.commands-steady.commands*span)/n)
+	res.set("cpu_us", (herd.server-steady.server*span)/n)
+	res.set("redis_us", (herd.redis-steady.redis*span)/n)
+	res.set("redis_cmds", (herd.commands-steady.commands*span)/n)
 	for name, calls := range herd.calls {
 		res.set("redis:"+name, calls)
 	}
@@ -102,8 +102,12 @@ func (r *herdRun) report(res result, steady, herd used, dropped int64) {
 	res.set("rate", l.cfg.rate)
 	res.count("window", l.cfg.window)
 	res.count("payload", len(r.buf))
-	res.set("back_s", float64(r.lastUp-dropped)/1e9)
-	res.set("whole_s", float64(r.lastWhole-dropped)/1e9)
+	if r.up > 0 {
+		res.set("back_s", float64(r.lastUp-dropped)/1e9)
+	}
+	if r.whole > 0 {
+		res.set("whole_s", float64(r.lastWhole-dropped)/1e9)
+	}
 	res.count("back", r.up)
 	res.count("recovered", r.recovered)
 	res.count("whole", r.whole)
@@ -130,6 +134,7 @@ func (r *herdRun) dropAll() (at int64) {
 	}
 	slices.SortFunc(r.away, func(a, b *conn) int { return int(a.back.at - b.back.at) })
 	l.onReady = r.returned
+	l.onLost = nil // who is lost from now on is still owed its events
 	l.onEvent = func(c *conn, m []byte, now int64) {
 		r.delivered(c, m, now)
 		r.check(c, now)
@@ -142,7 +147,6 @@ func (r *herdRun) dialDue(now int64) {
 	for len(r.away) > 0 && r.away[0].back.at <= now && r.failed == nil {
 		c := r.away[0]
 		r.away = r.away[1:]
-		r.l.pending++
 		r.failed = r.l.open(c)
 	}
 	r.wake = 0

@@ -62,6 +62,7 @@ func measure(cfg config) (result, error) {
 	server := &process{pids: cfg.pids}
 	res := result{Server: cfg.server, Scenario: cfg.scenario, Values: map[string]float64{}}
 	res.count("n", cfg.n)
+	res.count("replicas", len(cfg.ports))
 	switch cfg.scenario {
 	case "idle":
 		err = idle(l, server, res)

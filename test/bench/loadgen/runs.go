@@ -8,12 +8,13 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 )
 
 // Labels of servers. Costs are compared with the baseline's; faults of ours fail a summary.
 const (
 	ours     = "ours"
+	one      = "ours-1"       // one replica, where ours is several
+	durable  = "ours-durable" // with durable input
 	baseline = "node-ws"
 )
 
@@ -47,6 +48,11 @@ func readRuns(path string) (runs, error) {
 
 func (rs runs) of(server string) runs {
 	return slices.DeleteFunc(slices.Clone(rs), func(r result) bool { return r.Server != server })
+}
+
+// ofOurs are those of the service in all its arrangements.
+func (rs runs) ofOurs() runs {
+	return slices.Concat(rs.of(ours), rs.of(one), rs.of(durable))
 }
 
 // servers are the labels in the order of their first results.
@@ -103,22 +109,14 @@ func (rs runs) cost() string {
 	return "cpu_us"
 }
 
-// baseline is what costs are compared with: Node's server, and for several replicas one of ours.
-func (rs runs) baseline() string {
-	if len(rs) > 0 && strings.HasPrefix(rs[0].Scenario, "cluster") {
-		return ours + "-1"
-	}
-	return baseline
-}
-
-// ratio is the cost of a server by that of the baseline; false if one is unknown.
-func (rs runs) ratio(server string) (float64, bool) {
-	ours, ok := rs.of(server).median(rs.cost())
-	theirs, ok2 := rs.of(rs.baseline()).median(rs.cost())
-	if !ok || !ok2 || theirs <= 0 {
+// ratio is a server's median by another's; false if one is unknown.
+func (rs runs) ratio(column, server, other string) (float64, bool) {
+	v, ok := rs.of(server).median(column)
+	others, ok2 := rs.of(other).median(column)
+	if !ok || !ok2 || others <= 0 {
 		return 0, false
 	}
-	return ours / theirs, true
+	return v / others, true
 }
 
 // title names the scenario and its parameters.

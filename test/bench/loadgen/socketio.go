@@ -57,6 +57,8 @@ func (l *loop) onMessage(c *conn, m []byte, now int64) {
 	case c.state == opening && is(openPacket):
 		c.state = joining
 		l.text(c, c.connectPacket(token(l.cfg.secret, fmt.Sprint("u", c.index))))
+	case c.state == joining && is(event) && c.pid != "" && l.onEvent != nil:
+		l.onEvent(c, m, now) // Node sends what was missed before it answers; clients take that too
 	case c.state == joining && is(connectPacket):
 		if c.resumed(m) {
 			l.nowReady(c, true) // the server knows its rooms

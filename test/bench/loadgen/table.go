@@ -11,9 +11,10 @@ import (
 )
 
 var (
-	loadColumns = []string{"cpu_us", "per_s", "p50_ms", "p99_ms", "p999_ms", "server_util", "loadgen_util", "rss_mb"}
-	herdColumns = []string{"cpu_us", "redis_cmds", "redis_us", "back_s", "whole_s", "back", "recovered", "whole"}
-	idleColumns = []string{"rss_per_conn", "rss_per_conn_gc", "idle_cpu_pct", "connect_rate", "connect_cpu_us", "left_mb", "left_gc_mb"}
+	loadColumns    = []string{"cpu_us", "per_s", "p50_ms", "p99_ms", "p999_ms", "server_util", "loadgen_util", "rss_mb"}
+	clusterColumns = slices.Concat([]string{"replicas", "redis_us"}, loadColumns)
+	herdColumns    = []string{"replicas", "cpu_us", "redis_us", "redis_cmds", "back", "recovered", "whole", "back_s", "whole_s", "server_util", "loadgen_util", "peak_mb"}
+	idleColumns    = []string{"rss_per_conn", "rss_per_conn_gc", "idle_cpu_pct", "connect_rate", "connect_cpu_us", "left_mb", "left_gc_mb"}
 )
 
 // printTable prints a row a server: medians, the ratio to the baseline, and what went wrong in all its runs.
@@ -29,11 +30,13 @@ func printTable(out io.Writer, files []string) error {
 	switch rs[0].Scenario {
 	case "idle":
 		columns = idleColumns
+	case "cluster", "cluster-full":
+		columns = clusterColumns
 	case "herd":
 		columns = herdColumns
 	}
 	cost := rs.cost()
-	header := slices.Concat([]string{"server", "runs"}, columns, []string{"× " + rs.baseline(), "min..max " + cost,
+	header := slices.Concat([]string{"server", "runs"}, columns, []string{"× " + baseline, "min..max " + cost,
 		"lost", "dup", "ooo", "wrong_room", "closed, failed or stuck"})
 	fmt.Fprintf(out, "\n#### %s\n\n| %s |\n|%s\n", rs.title(), strings.Join(header, " | "), strings.Repeat("---|", len(header)))
 	for _, server := range rs.servers() {
@@ -42,7 +45,7 @@ func printTable(out io.Writer, files []string) error {
 		for _, column := range columns {
 			row = append(row, short(of.median(column)))
 		}
-		row = append(row, short(rs.ratio(server)), of.spread(cost), of.lost())
+		row = append(row, short(rs.ratio(cost, server, baseline)), of.spread(cost), of.lost())
 		for _, column := range []string{"dup", "ooo", "wrong_room"} {
 			row = append(row, fmt.Sprintf("%.0f", of.sum(column)))
 		}

@@ -116,6 +116,8 @@ func TestAckTimeout(t *testing.T) {
 	c.want(`20["q"]`)
 	c.send(`30["late"]`)
 	c.wantNothing()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(s.acks) != 0 {
 		t.Errorf("%d acks are still waited for", len(s.acks))
 	}

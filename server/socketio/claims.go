@@ -14,8 +14,9 @@ type claims struct {
 }
 
 type claiming struct {
-	done chan struct{}
-	lost bool // another server has taken it since
+	done   chan struct{}
+	lost   bool // another server has taken it since
+	unsure bool // one may have, while this one took it
 }
 
 // claimTimeout is how long a client may wait for another one that asks for the same session.
@@ -50,11 +51,21 @@ func (c *claims) end(pid string) {
 	delete(c.under, pid)
 }
 
-// won notes that the session is this server's as of now.
+// won notes that this server has taken the session. If lose was called before, that may have been about an earlier
+// time or about the time since: it is unsure.
 func (c *claims) won(pid string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.under[pid].lost = false
+	x := c.under[pid]
+	x.lost, x.unsure = false, x.lost
+}
+
+// unsure reports whether it is to be seen whose the session is.
+func (c *claims) unsure(pid string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	x := c.under[pid]
+	return x != nil && x.unsure
 }
 
 // lose notes that the session is another server's as of now.

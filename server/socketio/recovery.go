@@ -75,6 +75,9 @@ func (n *Namespace) resume(ctx context.Context, s *Socket, auth json.RawMessage)
 		// It may have been connected until now, and have joined and left rooms since we looked.
 		rooms := append(without(kept, without(seen.Rooms, was.Rooms)), without(was.Rooms, seen.Rooms)...)
 		if n.reseat(s, was, rooms, c.after) {
+			if n.srv.claims.unsure(c.PID) {
+				s.save() // which closes s if it is not the owner
+			}
 			return true
 		}
 	}

@@ -149,7 +149,7 @@ func (t Target) EmitWithAck(ctx context.Context, event string, args ...any) ([]j
 		q.answers(ctx, func(r reply) {
 			mu.Lock()
 			defer mu.Unlock()
-			acks = append(acks, plainBinary(r.first()))
+			acks = append(acks, first(r.plain()))
 		})
 	})
 	if !t.acts() {
@@ -182,9 +182,9 @@ func (t Target) EmitWithAck(ctx context.Context, event string, args ...any) ([]j
 }
 
 // first is what other servers are told of an acknowledgement, as in Node.
-func (r reply) first() json.RawMessage {
-	if len(r.args) == 0 {
+func first(args []json.RawMessage) json.RawMessage {
+	if len(args) == 0 {
 		return json.RawMessage("null")
 	}
-	return r.args[0]
+	return args[0]
 }

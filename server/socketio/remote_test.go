@@ -198,11 +198,13 @@ func TestEmitWithAckOnAllServers(t *testing.T) {
 func TestAckThatOnlyLooksBinary(t *testing.T) {
 	t.Parallel()
 	s := newSpread(t, 2, nil)
-	answer := askTarget(long(t), s.nodes[0].Of("/").To("1"), "q")
-	s.clients[1].want(`20["q"]`)
-	s.clients[1].send(`30[` + binaryMark + `YQ=="}]`)
-	if got := <-answer; got.got != binaryMark+`YQ=="}` {
-		t.Errorf("got %s, %v", got.got, got.err)
+	for i, c := range s.clients { // here, and on another server
+		answer := askTarget(long(t), s.nodes[0].Of("/").To(fmt.Sprint(i)), "q")
+		c.want(`20["q"]`)
+		c.send(`30[` + binaryMark + `YQ=="}]`)
+		if got := <-answer; got.got != binaryMark+`YQ=="}` {
+			t.Errorf("got %s, %v", got.got, got.err)
+		}
 	}
 }
 

@@ -62,7 +62,7 @@ func (t Target) serveAcks(r adapter.Request, answer func(adapter.Response)) {
 		defer cancel()
 		answer(adapter.Response{Count: q.sent})
 		q.answers(ctx, func(a reply) {
-			arg := a.first()
+			arg := first(a.args)
 			answer(adapter.Response{Count: -1, Args: arg, Binary: a.binary && hasBinary(arg)})
 		})
 	})

@@ -128,14 +128,18 @@ func (s *Socket) secure(join []string) (done func(), ok bool) {
 	if len(fresh) == 0 {
 		return done, true
 	}
-	done = func() { s.ns.sessions.joined(s, fresh) }
+	return func() { s.ns.sessions.joined(s, fresh) }, s.save()
+}
+
+// save has the session of s stored. It is false when another server has it: then s has lost it, and is closed.
+func (s *Socket) save() bool {
 	ctx, cancel := context.WithTimeout(s.ns.srv.context(), storeTimeout)
 	defer cancel()
 	if err := s.ns.srv.opts.Sessions.Save(ctx, s.pid); errors.Is(err, adapter.ErrTaken) {
 		s.ns.sessions.forget(s)
-		return done, false
+		return false
 	}
-	return done, true
+	return true
 }
 
 // tell has the store know how a session stands. Who calls it last tells what is last: it asks itself.

@@ -137,6 +137,7 @@ func TestReturnToAnotherServer(t *testing.T) {
 			net.broadcast(2, "elsewhere")
 			net.broadcast(3, "s")
 			net.broadcast(4, id.SID)
+			net.settle() // the old connection has got all of it
 			old := c
 			c, _, ok := b.comeBack(t, id, at(1).String())
 			if !ok {
@@ -480,6 +481,37 @@ func TestTakenBeforeSeated(t *testing.T) {
 	if got := net.vault.rooms(id.PID); got != "r of 2" {
 		t.Errorf("stored %q", got)
 	}
+}
+
+// Another server takes the session before this one has heard that it has it itself.
+func TestTakenBeforeTakeReturns(t *testing.T) {
+	t.Parallel()
+	net := join(t, 3, joiner)
+	a, b, c := net.nodes[0], net.nodes[1], net.nodes[2]
+	first := a.dial(t)
+	id := first.enter("/", "")
+	first.join("r", 0)
+	taking, take := make(chan struct{}), make(chan struct{})
+	openTake := sync.OnceFunc(func() { close(take) })
+	defer openTake() // whatever happens
+	b.store.taken = func(context.Context, string) { close(taking); <-take }
+	second := b.dial(t)
+	second.send("0" + auth(id.PID, at(0).String()))
+	wait(t, "Take", taking)
+	third, _, ok := c.comeBack(t, id, at(0).String())
+	if !ok {
+		t.Fatal("not recovered")
+	}
+	openTake()
+	wait(t, "the connection to close", second.gone)
+	if sockets := b.Of("/").To(id.SID).Sockets(); len(sockets) != 0 {
+		t.Errorf("%d sockets have what is another server's", len(sockets))
+	}
+	if got := net.vault.rooms(id.PID); got != "r of 3" {
+		t.Errorf("stored %q", got)
+	}
+	net.broadcast(1, "r")
+	third.want(logged(1))
 }
 
 // On one server too, those who come for one session at a time have it one after the other, never two at once.

@@ -107,7 +107,7 @@ func (t *tail) follow(ctx context.Context, up func()) error {
 			up()
 		}
 		if doubt || time.Since(time.UnixMilli(int64(t.last.MS)).Add(t.skew)) > blockTime {
-			if err := t.check(ctx, client, messages); err != nil {
+			if err := t.check(ctx, client); err != nil {
 				return err
 			}
 		}
@@ -143,39 +143,31 @@ func (t *tail) read(ctx context.Context, client redis.UniversalClient, block tim
 }
 
 // check makes sure that nothing was trimmed between the last entry applied and those read since. As a log is trimmed from
-// its old end, nothing was if the last one is still there.
-func (t *tail) check(ctx context.Context, client redis.UniversalClient, next []redis.XMessage) error {
-	found, err := client.XRangeN(ctx, t.cfg.Stream, t.last.String(), t.last.String(), 1).Result()
-	switch {
-	case err != nil:
-		return fmt.Errorf("read the log: %w", t.redis.explain(err))
-	case len(found) > 0:
-		return nil
-	}
-	// It is gone. If an earlier one that we know is the newest there was, Redis has lost the end of its log, as happens
-	// when a replica takes over that had not heard all; we have lost nothing.
-	newest, err := client.XRevRangeN(ctx, t.cfg.Stream, "+", "-", readLen).Result()
+// its old end, nothing was if the last one is still there. If it is not, but what is now the newest up to its position is
+// one that we have applied, Redis has lost the end of its log, as happens when a replica takes over that had not heard all:
+// we have lost nothing, and what was written since, however much, is yet to be read. Anything else up to there is new, and
+// would be passed over.
+func (t *tail) check(ctx context.Context, client redis.UniversalClient) error {
+	found, err := client.XRevRangeN(ctx, t.cfg.Stream, t.last.String(), "-", 1).Result()
 	if err != nil {
 		return fmt.Errorf("read the log: %w", t.redis.explain(err))
 	}
-	for i, m := range newest {
-		p, err := ParsePosition(m.ID)
-		if err != nil {
-			return fmt.Errorf("entry %q: %w", m.ID, err)
-		}
-		_, ours := slices.BinarySearchFunc(t.recent, p, func(s seenEntry, p Position) int { return s.Position.Compare(p) })
-		if ours || p == t.start {
-			t.log.Warn("the end of the log was lost by redis; what it had was delivered", zap.Stringer("to", t.last), zap.Stringer("from", p))
-			return nil
-		}
-		if p.Compare(t.last) <= 0 {
-			return errGap // new, and would be passed over
-		}
-		if i == len(newest)-1 {
-			break
-		}
+	if len(found) == 0 {
+		return errGap
 	}
-	return errGap
+	p, err := ParsePosition(found[0].ID)
+	if err != nil {
+		return fmt.Errorf("entry %q of the log: %w", found[0].ID, err)
+	}
+	if p == t.last {
+		return nil
+	}
+	_, ours := slices.BinarySearchFunc(t.recent, p, func(s seenEntry, p Position) int { return s.Position.Compare(p) })
+	if !ours && p != t.start {
+		return errGap
+	}
+	t.log.Warn("the end of the log was lost by redis; what it had was delivered", zap.Stringer("to", t.last), zap.Stringer("from", p))
+	return nil
 }
 
 // skip goes on at the end of the log after a gap.

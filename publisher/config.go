@@ -22,6 +22,9 @@ type Config struct {
 	// add up, and those over it get ErrBusy at once. Zero means 10,000, or MaxBatch if that is more.
 	MaxWaiting int
 
+	// Check, if not nil, decides instead of events.Validate which events are sent, for those who have types of their own.
+	Check func(events.Event) error
+
 	// Durable events are written to a stream in Redis, one for each channel, which the bus reads: they are delivered
 	// even if no replica of the bus is there when they are published. Zero means PUBLISH, which reaches those who
 	// listen at that moment.

@@ -73,24 +73,44 @@ func (p *Publisher) PublishTo(ctx context.Context, channel string, ev events.Eve
 	return failed(channel, ev, p.send(ctx, channel, []events.Event{ev}))
 }
 
-// PublishBatch publishes events on the default channels of their types, in one round trip for each channel and in
+// ChannelEvent is an event and the channel it is published on.
+type ChannelEvent struct {
+	Channel string // empty means the default channel of the event's type
+	Event   events.Event
+}
+
+// PublishBatch publishes events on the default channels of their types; otherwise it is like PublishAll.
+func (p *Publisher) PublishBatch(ctx context.Context, evs []events.Event) []error {
+	batch := make([]ChannelEvent, len(evs))
+	for i, ev := range evs {
+		batch[i].Event = ev
+	}
+	return p.PublishAll(ctx, batch)
+}
+
+// PublishAll publishes events on their channels, in one round trip for each channel and in
 // their order there. The result has an error, or nil, for each event, as Publish would return it. An event that is
 // refused before it is sent does not stop the others. Those of a channel are accepted together or not at all, in a
 // transaction (MULTI and EXEC, which the user of Redis must be allowed to call) for every 4 MiB or so; after one that
 // fails the later events of that channel are not sent. Of a batch larger than MaxBatch nothing is published.
-func (p *Publisher) PublishBatch(ctx context.Context, evs []events.Event) []error {
-	errs := make([]error, len(evs))
-	if len(evs) > p.cfg.MaxBatch {
-		err := fmt.Errorf("batch has %d events: want at most %d", len(evs), p.cfg.MaxBatch)
+func (p *Publisher) PublishAll(ctx context.Context, batch []ChannelEvent) []error {
+	errs := make([]error, len(batch))
+	if len(batch) > p.cfg.MaxBatch {
+		err := fmt.Errorf("batch has %d events: want at most %d", len(batch), p.cfg.MaxBatch)
 		for i := range errs {
 			errs[i] = err
 		}
 		return errs
 	}
 	good := map[string][]int{} // indexes, by channel
+	evs := make([]events.Event, len(batch))
 	n := 0
-	for i, ev := range evs {
-		channel, _ := events.Channel(ev.Type)
+	for i, one := range batch {
+		channel, ev := one.Channel, one.Event
+		if channel == "" {
+			channel, _ = events.Channel(ev.Type)
+		}
+		evs[i] = ev
 		if errs[i] = p.check(channel, ev); errs[i] == nil {
 			good[channel] = append(good[channel], i)
 			n++
@@ -154,7 +174,11 @@ func (p *Publisher) check(channel string, ev events.Event) error {
 	if size := len(ev.Raw()); size > p.cfg.MaxBytes {
 		return fmt.Errorf("publish %s %q: %w: %d bytes, want at most %d", ev.Type, ev.ID, events.ErrTooLarge, size, p.cfg.MaxBytes)
 	}
-	if err := events.Validate(ev); err != nil {
+	valid := p.cfg.Check
+	if valid == nil {
+		valid = events.Validate
+	}
+	if err := valid(ev); err != nil {
 		return fmt.Errorf("publish %s %q: %w", ev.Type, ev.ID, err)
 	}
 	if channel == "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -229,7 +230,7 @@ func TestConfig(t *testing.T) {
 		t.Errorf("Validate of the zero Config: %v", err)
 	}
 	want := Config{MaxBytes: 1 << 20, MaxBatch: 1000, Timeout: 5 * time.Second, MaxWaiting: 10_000, Prefix: "eventbus:in:", MaxLen: 100_000}
-	if got := (Config{}).withDefaults(); got != want {
+	if got := (Config{}).withDefaults(); !reflect.DeepEqual(got, want) {
 		t.Errorf("withDefaults = %+v, want %+v", got, want)
 	}
 	if err := (Config{MaxBatch: 20_000}).Validate(); err != nil {
@@ -246,4 +247,32 @@ func TestConfig(t *testing.T) {
 			t.Errorf("Validate of %+v: no error", c)
 		}
 	}
+}
+
+// Those who have types of their own say which events are good, and where each goes.
+func TestPublishAllWithAValidationOfItsOwn(t *testing.T) {
+	t.Parallel()
+	client := startRedis(t)
+	elsewhere, upload := listen(t, client, "elsewhere"), listen(t, client, "photo:upload") // there is no order between channels
+	p := New(client, Config{Check: func(ev events.Event) error {
+		if ev.Type == "album.shared" {
+			return nil
+		}
+		return events.Validate(ev)
+	}})
+	shared := newEvent(t, "album.shared", map[string]any{"albumId": "a"})
+	other := newEvent(t, "album.closed", map[string]any{})
+	gone := deleted(t, "p")
+	errs := p.PublishAll(t.Context(), []ChannelEvent{{"elsewhere", shared}, {"elsewhere", other}, {"", gone}, {"", shared}})
+	if errs[0] != nil || errs[2] != nil {
+		t.Errorf("got %v and %v for what is good", errs[0], errs[2])
+	}
+	if !errors.Is(errs[1], events.ErrUnknownType) {
+		t.Errorf("got %v for a type nobody knows, want ErrUnknownType", errs[1])
+	}
+	if errs[3] == nil || !strings.Contains(errs[3].Error(), "want the name of a channel") {
+		t.Errorf("got %v for a type without a channel, want the field named", errs[3])
+	}
+	elsewhere.want("elsewhere", string(shared.Raw()))
+	upload.want("photo:upload", string(gone.Raw()))
 }

@@ -1,6 +1,10 @@
 package events
 
-import "github.com/tidwall/gjson"
+import (
+	"strings"
+
+	"github.com/tidwall/gjson"
+)
 
 // Attributes of a CloudEvent and the metadata they become.
 var cloudMetadata = [...]struct{ attribute, member string }{
@@ -23,12 +27,17 @@ func fromCloudEvent(doc gjson.Result) ([]byte, error) {
 	known := map[string]gjson.Result{
 		"id": {}, "type": {}, "data": {}, "time": {},
 		"specversion": {}, "timestamp": {}, "metadata": {}, // these would contradict what is written here
+		"data_base64": {},
 	}
 	for _, m := range cloudMetadata {
 		known[m.attribute] = gjson.Result{}
 	}
 	var rest []byte
+	var contentType gjson.Result
 	doc.ForEach(func(key, value gjson.Result) bool {
+		if key.Str == "datacontenttype" {
+			contentType = value
+		}
 		if _, ok := known[key.Str]; ok {
 			known[key.Str] = value
 		} else {
@@ -38,6 +47,12 @@ func fromCloudEvent(doc gjson.Result) ([]byte, error) {
 	})
 	if !isStringOrAbsent(known["time"]) {
 		return nil, wrong("time", "a string")
+	}
+	if known["data_base64"].Type != gjson.Null {
+		return nil, wrong("data_base64", "none: the bus takes data that is a JSON object, in data")
+	}
+	if !isJSONType(contentType) {
+		return nil, wrong("datacontenttype", "application/json or another JSON media type, or none")
 	}
 	var metadata []byte
 	for _, m := range cloudMetadata {
@@ -60,6 +75,16 @@ func fromCloudEvent(doc gjson.Result) ([]byte, error) {
 		out = append(append(out, ','), rest...)
 	}
 	return append(append([]byte{'{'}, out...), '}'), nil
+}
+
+// isJSONType reports whether data of that type is JSON rather than a string of something else (JSON format section 3.1).
+func isJSONType(v gjson.Result) bool {
+	if v.Type == gjson.Null {
+		return true
+	}
+	mediaType, _, _ := strings.Cut(v.Str, ";")
+	mediaType = strings.ToLower(strings.TrimSpace(mediaType))
+	return strings.HasSuffix(mediaType, "/json") || strings.HasSuffix(mediaType, "+json")
 }
 
 // appendMember adds a member to the inside of an object, unless it has no value. Key and value are JSON.

@@ -23,6 +23,8 @@ func TestDecodeCloudEvent(t *testing.T) {
 			`{"id":"e","type":"t","data":{},"metadata":{"source":"s","version":"1.0"}}`},
 		{"values stay escaped as they were", `{"specversion":"1.0","\u0069d":"\u0065","source":"\"s\"","type":"t","data":{"k":"\u00e9"},"e\u0078t":1}`,
 			`{"id":"\u0065","type":"t","data":{"k":"\u00e9"},"metadata":{"source":"\"s\"","version":"1.0"},"e\u0078t":1}`},
+		{"another JSON type, and no base64", `{"specversion":"1.0","id":"e","source":"s","type":"t","data":{},"datacontenttype":"Application/vnd.x+JSON; charset=utf-8","data_base64":null}`,
+			`{"id":"e","type":"t","data":{},"metadata":{"source":"s","version":"1.0"},"datacontenttype":"Application/vnd.x+JSON; charset=utf-8"}`},
 		{"extensions cannot pass for what they are not", `{"specversion":"1.0","id":"e","source":"s","type":"t","data":{},"timestamp":1,"metadata":"m"}`,
 			`{"id":"e","type":"t","data":{},"metadata":{"source":"s","version":"1.0"}}`},
 	}
@@ -38,7 +40,15 @@ func TestDecodeCloudEvent(t *testing.T) {
 func TestDecodeCloudEventRefuses(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, raw, want string }{
-		{"base64 data", `{"specversion":"1.0","id":"e","source":"s","type":"t","data_base64":"AA=="}`, `field "data": want an object`},
+		{"base64 data", `{"specversion":"1.0","id":"e","source":"s","type":"t","data_base64":"AA=="}`, `field "data_base64": want none: the bus takes data that is a JSON object, in data`},
+		{"both data", `{"specversion":"1.0","id":"e","source":"s","type":"t","data":{},"data_base64":"AA=="}`, `field "data_base64": want none: the bus takes data that is a JSON object, in data`},
+		{"data that is no JSON", `{"specversion":"1.0","id":"e","source":"s","type":"t","data":"<a/>","datacontenttype":"text/xml"}`,
+			`field "datacontenttype": want application/json or another JSON media type, or none`},
+		{"number for datacontenttype", `{"specversion":"1.0","id":"e","source":"s","type":"t","data":{},"datacontenttype":5}`,
+			`field "datacontenttype": want application/json or another JSON media type, or none`},
+		{"data that is no object", `{"specversion":"1.0","id":"e","source":"s","type":"t","data":"x"}`, `field "data": want an object`},
+		{"number for traceparent", `{"specversion":"1.0","id":"e","source":"s","type":"t","data":{},"traceparent":5}`, `field "traceparent": want a string`},
+		{"no type", `{"specversion":"1.0","id":"e","source":"s","data":{}}`, `field "type": want a non-empty string of at most 256 bytes`},
 		{"number for time", `{"specversion":"1.0","id":"e","source":"s","type":"t","data":{},"time":5}`, `field "time": want a string`},
 		{"number for clientid", `{"specversion":"1.0","id":"e","source":"s","type":"t","data":{},"clientid":5}`, `field "clientid": want a string`},
 		{"no id", `{"specversion":"1.0","source":"s","type":"t","data":{}}`, `field "id": want a non-empty string of at most 256 bytes`},

@@ -1,7 +1,9 @@
 // Package events is what travels on the bus: the Event, its types and their schemas, decoding with limits,
-// validation, and field lookup for rules and filters.
+// validation against schemas and content rules, and field lookup for rules and filters.
 //
 // It does no I/O: how events travel and who hears them, other packages know.
+//
+//go:generate go run ./generate
 package events
 
 import (

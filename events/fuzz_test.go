@@ -92,3 +92,33 @@ func decoded(raw json.RawMessage) Value {
 	}
 	return Value{}
 }
+
+// FuzzShape holds the quick check against the library: what fits must be valid.
+func FuzzShape(f *testing.F) {
+	for _, typ := range Types() {
+		f.Add([]byte(event(typ, valid[typ])))
+	}
+	f.Add([]byte(event("t", `{"a":1,"a":[],"b":"\u0061b","c":[true],"d":"2026-01-31T12:00:00Z","\u0065":1e999}`)))
+	f.Add([]byte(event("t", ` { "a" : -1.5 , "c" : [ { } , { "a" : null } ] , "b" : "ab" , "x" : [ { "\\" : "\"" } ] } `)))
+	var all []*schema
+	for _, text := range quick {
+		all = append(all, compiled(f, text))
+	}
+	for _, typ := range Types() {
+		all = append(all, platformSchemas()[typ])
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		e, err := Decode(raw, 1<<14)
+		if err != nil {
+			return
+		}
+		for _, s := range all {
+			if !s.fast.fits(e.doc) {
+				continue
+			}
+			if problems := check(s.full, e.Raw()); problems != nil {
+				t.Fatalf("%s fits %s, want %v", e.Raw(), s.full.Location, problems)
+			}
+		}
+	})
+}

@@ -1,5 +1,7 @@
 package events
 
+import "sync"
+
 // The event types of the photo platform.
 const (
 	PhotoUploaded                 = "photo.uploaded"
@@ -28,7 +30,19 @@ var types = [...]struct{ name, channel string }{
 	{BatchProcessingCompleted, ChannelCompletion},
 }
 
-// Types lists the known event types.
+// builtIn is the registry of the types above, which publishers use.
+var builtIn = sync.OnceValue(func() *Registry {
+	r, err := NewRegistry(nil)
+	if err != nil {
+		panic(err) // there is nothing in it that could be wrong
+	}
+	return r
+})
+
+// Validate is Registry.Validate for the types of the photo platform.
+func Validate(e Event) error { return builtIn().Validate(e) }
+
+// Types lists the event types of the photo platform.
 func Types() []string {
 	names := make([]string, len(types))
 	for i, t := range types {
@@ -37,7 +51,7 @@ func Types() []string {
 	return names
 }
 
-// Channel returns the default channel of an event type, and whether the type is known.
+// Channel returns the default channel of an event type of the photo platform, and whether it is one.
 func Channel(eventType string) (string, bool) {
 	for _, t := range types {
 		if t.name == eventType {

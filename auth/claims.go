@@ -24,6 +24,7 @@ type claims struct {
 	tokenID, issuer    string
 	audience           jwt.ClaimStrings
 	expires, notBefore *jwt.NumericDate
+	issued             *jwt.NumericDate
 	roles, permissions string // JSON
 }
 
@@ -60,6 +61,8 @@ func (c *claims) decode() error {
 			c.expires, ok = date(value)
 		case "nbf":
 			c.notBefore, ok = date(value)
+		case "iat":
+			c.issued, _ = date(value) // it makes no token better or worse: one that is no date is none
 		case "roles":
 			c.roles = value.Raw
 		case "permissions":
@@ -93,6 +96,9 @@ func (c *claims) identity(l *lists) (Identity, error) {
 	id := Identity{UserID: strings.Clone(user), Roles: roles, Permissions: permissions, TokenID: strings.Clone(c.tokenID)}
 	if c.expires != nil {
 		id.Expires = c.expires.Time
+	}
+	if c.issued != nil {
+		id.Issued = c.issued.Time
 	}
 	return id, nil
 }

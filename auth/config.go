@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// maxLeeway bounds Config.Leeway: how far apart clocks may be.
+const maxLeeway = 10 * time.Minute
+
 // Config says which tokens are good. Exactly one of Secret, KeyFile and JWKSURL must be given.
 type Config struct {
 	// Secret is the HMAC key the issuer shares with us.
@@ -34,11 +37,14 @@ type Config struct {
 	Leeway time.Duration
 	// RequireExpiry refuses tokens without an exp claim. They are accepted otherwise, and never expire.
 	RequireExpiry bool
+	// OnExpiry is for those who hold connections: what becomes of one when its token expires. Empty means CloseOnExpiry.
+	OnExpiry OnExpiry
 }
 
 func (c Config) withDefaults() Config {
 	c.JWKSRefresh = cmp.Or(c.JWKSRefresh, 15*time.Minute)
 	c.Leeway = cmp.Or(c.Leeway, 5*time.Second)
+	c.OnExpiry = cmp.Or(c.OnExpiry, CloseOnExpiry)
 	if len(c.Algorithms) == 0 && len(c.Secret) > 0 {
 		c.Algorithms = []string{"HS256"}
 	}
@@ -47,7 +53,7 @@ func (c Config) withDefaults() Config {
 
 // Validate reports all that is wrong with the configuration, and what would be right.
 func (c Config) Validate() error {
-	return errors.Join(c.validateSource(), c.validateAlgorithms(), c.validateTimes())
+	return errors.Join(c.validateSource(), c.validateAlgorithms(), c.validateTimes(), c.OnExpiry.Validate())
 }
 
 func (c Config) validateSource() error {
@@ -58,7 +64,7 @@ func (c Config) validateSource() error {
 		}
 	}
 	if sources != 1 {
-		return fmt.Errorf("jwt: %d of secret, keyFile and jwksUrl are set; set exactly one", sources)
+		return fmt.Errorf("security.jwt: %d of secret, keyFile and jwksUrl are set; set exactly one", sources)
 	}
 	if c.JWKSURL == "" {
 		return nil
@@ -66,7 +72,7 @@ func (c Config) validateSource() error {
 	// The address may carry a credential, so it is not repeated.
 	u, err := url.Parse(c.JWKSURL)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
-		return errors.New("jwt.jwksUrl: not an absolute http or https address; give one like https://issuer.example/.well-known/jwks.json")
+		return errors.New("security.jwt.jwksUrl: not an absolute http or https address; give one like https://issuer.example/.well-known/jwks.json")
 	}
 	return nil
 }
@@ -78,11 +84,11 @@ func (c Config) validateAlgorithms() error {
 	for _, alg := range c.Algorithms {
 		switch hmac := strings.HasPrefix(alg, "HS"); {
 		case !slices.Contains(supported, alg):
-			errs = append(errs, fmt.Errorf("jwt.algorithms: %q is not supported; choose from %s", alg, strings.Join(supported, ", ")))
+			errs = append(errs, fmt.Errorf("security.jwt.algorithms: %q is not supported; choose from %s", alg, strings.Join(supported, ", ")))
 		case hmac && len(c.Secret) == 0:
-			errs = append(errs, fmt.Errorf("jwt.algorithms: %s needs jwt.secret and cannot go with public keys; remove it", alg))
+			errs = append(errs, fmt.Errorf("security.jwt.algorithms: %s needs security.jwt.secret and cannot go with public keys; remove it", alg))
 		case !hmac && len(c.Secret) > 0:
-			errs = append(errs, fmt.Errorf("jwt.algorithms: %s needs public keys and cannot go with jwt.secret; remove it, or give keyFile or jwksUrl instead of secret", alg))
+			errs = append(errs, fmt.Errorf("security.jwt.algorithms: %s needs public keys and cannot go with security.jwt.secret; remove it, or give keyFile or jwksUrl instead of secret", alg))
 		}
 	}
 	return errors.Join(errs...)
@@ -90,11 +96,11 @@ func (c Config) validateAlgorithms() error {
 
 func (c Config) validateTimes() error {
 	var errs []error
-	if c.Leeway < 0 || c.Leeway > 10*time.Minute {
-		errs = append(errs, fmt.Errorf("jwt.leeway: %v; give 0 (5s) up to 10m", c.Leeway))
+	if c.Leeway < 0 || c.Leeway > maxLeeway {
+		errs = append(errs, fmt.Errorf("security.jwt.leeway: %v; give 0 (5s) up to 10m", c.Leeway))
 	}
 	if c.JWKSRefresh != 0 && c.JWKSRefresh < jwksGap {
-		errs = append(errs, fmt.Errorf("jwt.jwksRefresh: %v; give 0 (15m) or at least %v", c.JWKSRefresh, jwksGap))
+		errs = append(errs, fmt.Errorf("security.jwt.jwksRefresh: %v; give 0 (15m) or at least %v", c.JWKSRefresh, jwksGap))
 	}
 	return errors.Join(errs...)
 }

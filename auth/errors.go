@@ -13,6 +13,8 @@ var (
 	ErrInvalid = errors.New("invalid token")
 	// ErrExpired is the ErrInvalid of a token that was good until its exp claim passed.
 	ErrExpired = fmt.Errorf("%w: expired", ErrInvalid)
+	// ErrRevoked is the ErrInvalid of a token that was good until somebody took it back: see Revocations.
+	ErrRevoked = fmt.Errorf("%w: revoked", ErrInvalid)
 	// ErrUnavailable: we could not judge the token, because its keys could not be fetched. The client is not to blame.
 	ErrUnavailable = errors.New("verification keys unavailable")
 	// ErrDenied: the identity is known, and may not do this.

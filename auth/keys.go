@@ -70,7 +70,7 @@ func newKeyring(algorithms []string, keys []any) (keyring, error) {
 			}
 		}
 		if len(set.Keys) == 0 {
-			return nil, fmt.Errorf("jwt.algorithms: no key fits %s; remove it or add a key", alg)
+			return nil, fmt.Errorf("security.jwt.algorithms: no key fits %s; remove it or add a key", alg)
 		}
 		ring[alg] = set
 	}

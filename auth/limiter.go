@@ -6,8 +6,13 @@ import (
 	"fmt"
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 )
+
+const maxAllowance = 1_000_000 // LimitConfig.Max
+
+func validWindow(w time.Duration) bool { return w == 0 || w >= time.Second && w <= 24*time.Hour }
 
 // LimitConfig says how often a key, such as a user connecting, may come.
 type LimitConfig struct {
@@ -28,14 +33,17 @@ func (c LimitConfig) withDefaults() LimitConfig {
 	return c
 }
 
+// each is the time in which one attempt is restored.
+func (c *LimitConfig) each() time.Duration { return c.Window / time.Duration(c.Max) }
+
 // Validate reports all that is wrong with the configuration, and what would be right.
 func (c LimitConfig) Validate() error {
 	var errs []error
-	if c.Max < 0 || c.Max > 1_000_000 {
-		errs = append(errs, fmt.Errorf("security.rateLimit.max: %d; give 0 (60) up to 1000000", c.Max))
+	if c.Max < 0 || c.Max > maxAllowance {
+		errs = append(errs, fmt.Errorf("security.rateLimit.maxRequests: %d; give 0 (60) up to %d", c.Max, maxAllowance))
 	}
-	if c.Window != 0 && (c.Window < time.Second || c.Window > 24*time.Hour) {
-		errs = append(errs, fmt.Errorf("security.rateLimit.window: %v; give 0 (1m), or 1s up to 24h", c.Window))
+	if !validWindow(c.Window) {
+		errs = append(errs, fmt.Errorf("security.rateLimit.windowMs: %v; give 0 (1m), or 1s up to 24h", c.Window))
 	}
 	if c.Keys < 0 || c.Keys == 1 {
 		errs = append(errs, fmt.Errorf("security.rateLimit.keys: %d; give 0 (100000), or 2 or more", c.Keys))
@@ -44,61 +52,78 @@ func (c LimitConfig) Validate() error {
 }
 
 // Limiter is a token bucket per key, in the form of the generic cell rate algorithm: all it keeps of a key is the time
-// at which its allowance will be whole again. It counts on this replica alone. It is safe for concurrent use.
-//
-// Keys live in two halves. Those seen go to the young one; after a Window, which restores any allowance, the old half is
-// dropped and the young one takes its place. When the young half is full that happens early: keys not seen for longest are
-// forgotten and start with a whole allowance, so that many users at once never lock out one more.
+// at which its allowance will be whole again. It counts on this replica alone; SharedLimiter counts on all. It is safe
+// for concurrent use.
 type Limiter struct {
-	cfg   LimitConfig
+	cfg   atomic.Pointer[LimitConfig]
 	start time.Time
 	seed  maphash.Seed
 
-	mu         sync.Mutex
-	young, old map[uint64]time.Duration // by hash of the key: when it is whole again, since start
-	turned     time.Duration            // when young began, since start
+	mu   sync.Mutex
+	keys halves[time.Duration] // when the allowance is whole again, since start
 }
 
 // NewLimiter checks the configuration.
 func NewLimiter(cfg LimitConfig) (*Limiter, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
-	return &Limiter{
-		cfg:   cfg.withDefaults(),
+	l := &Limiter{
 		start: time.Now(),
 		seed:  maphash.MakeSeed(), // of our own, so that nobody can choose keys that collide
-		young: make(map[uint64]time.Duration),
-	}, nil
+		keys:  newHalves[time.Duration](),
+	}
+	if err := l.Reload(cfg); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Reload changes the configuration, or leaves it as it was if there is something wrong with the new one. What has been
+// counted counts on.
+func (l *Limiter) Reload(cfg LimitConfig) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	cfg = cfg.withDefaults()
+	l.cfg.Store(&cfg)
+	return nil
 }
 
 // Allow counts one attempt of the key. If it is one too many, it is not counted, and retryAfter is the time until
 // the next would pass.
-func (l *Limiter) Allow(key string) (ok bool, retryAfter time.Duration) {
-	if !l.cfg.Enabled {
+func (l *Limiter) Allow(key string) (ok bool, retryAfter time.Duration) { return l.AllowN(key, 1) }
+
+// AllowN counts n attempts of the key, or none of them, as Allow does. More than LimitConfig.Max never pass; they are
+// told to come back after a whole window.
+func (l *Limiter) AllowN(key string, n int) (ok bool, retryAfter time.Duration) {
+	return l.allow(l.cfg.Load(), l.hash(key), n)
+}
+
+func (l *Limiter) hash(key string) uint64 { return maphash.String(l.seed, key) }
+
+func (l *Limiter) now() time.Duration { return time.Since(l.start) }
+
+func (l *Limiter) allow(cfg *LimitConfig, k uint64, n int) (ok bool, retryAfter time.Duration) {
+	switch {
+	case !cfg.Enabled || n <= 0:
 		return true, 0
+	case n > cfg.Max:
+		return false, cfg.Window
 	}
-	k, each := maphash.String(l.seed, key), l.cfg.Window/time.Duration(l.cfg.Max)
+	need := time.Duration(n) * cfg.each()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Since(l.start)
-	whole := max(l.takeLocked(k, now), now)
-	if wait := whole + each - now - l.cfg.Window; wait > 0 {
-		l.young[k] = whole
+	now := l.now()
+	whole := min(max(l.keys.take(k, now, cfg.Window, cfg.Keys), now), now+cfg.Window) // a window may have been longer once
+	if wait := whole + need - now - cfg.Window; wait > 0 {
+		l.keys.young[k] = whole
 		return false, wait
 	}
-	l.young[k] = whole + each
+	l.keys.young[k] = whole + need
 	return true, 0
 }
 
-// takeLocked returns what is known of a key, having made room for it among the young.
-func (l *Limiter) takeLocked(k uint64, now time.Duration) time.Duration {
-	whole, ok := l.young[k]
-	if !ok {
-		whole = l.old[k]
-	}
-	if now-l.turned >= l.cfg.Window || !ok && len(l.young) >= l.cfg.Keys/2 {
-		l.old, l.young, l.turned = l.young, make(map[uint64]time.Duration), now
-	}
-	return whole
+// giveBack uncounts n attempts that have been counted, and did not pass after all.
+func (l *Limiter) giveBack(cfg *LimitConfig, k uint64, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.keys.young[k] = l.keys.take(k, l.now(), cfg.Window, cfg.Keys) - time.Duration(n)*cfg.each()
 }

@@ -23,7 +23,7 @@ func newLimiter(t testing.TB, cfg LimitConfig) *Limiter {
 func (l *Limiter) size() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.young) + len(l.old)
+	return len(l.keys.young) + len(l.keys.old)
 }
 
 func TestLimiter(t *testing.T) {
@@ -145,7 +145,7 @@ func TestLimiterDisabled(t *testing.T) {
 func TestLimitConfig(t *testing.T) {
 	t.Parallel()
 	_, err := NewLimiter(LimitConfig{Max: -1, Window: time.Millisecond, Keys: 1})
-	for _, want := range []string{"rateLimit.max", "rateLimit.window", "rateLimit.keys"} {
+	for _, want := range []string{"security.rateLimit.maxRequests", "security.rateLimit.windowMs", "rateLimit.keys"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want it to name %s", err, want)
 		}

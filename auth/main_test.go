@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 )
 
@@ -91,4 +92,16 @@ func writeFile(t testing.TB, parts ...[]byte) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// count reads a counter.
+func count(t testing.TB, c prometheus.Counter) int {
+	t.Helper()
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(c)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(families[0].GetMetric()[0].GetCounter().GetValue())
 }

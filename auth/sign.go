@@ -9,7 +9,7 @@ import (
 )
 
 // Sign makes an HS256 token for development and tests; in production the issuer does. A positive ttl sets exp, rounded
-// up to a whole second; zero makes a token that never expires. Identity.Expires is not looked at.
+// up to a whole second; zero makes a token that never expires. Identity.Expires and Issued are not looked at.
 func Sign(secret []byte, id Identity, ttl time.Duration) (string, error) {
 	return Config{Secret: secret}.Sign(id, ttl)
 }

@@ -1,8 +1,9 @@
-// Package auth decides who a client is and what it may do: Verifier turns a token into an Identity, Policy answers
-// whether that identity may see a photo, a user or a channel, Limiter slows those who come too often.
+// Package auth decides who a client is and what it may do: Verifier turns a token into an Identity, Revocations says
+// whether that token was taken back, Policy answers whether the identity may see a photo, a user or a channel, Limiter,
+// SharedLimiter and Pace slow those who come too often, and Audit writes down who did what, or was not let.
 //
-// It issues no tokens apart from Sign, keeps no sessions, knows nothing of sockets or HTTP requests, and writes no log of
-// who did what; its caller does that with the identities and errors it gets.
+// It issues no tokens apart from Sign, keeps no sessions, knows no sockets, and does not talk to Redis: what is kept there
+// is handed in. Its caller decides what to report to the Audit, from the identities and errors it gets.
 package auth
 
 import (
@@ -47,7 +48,7 @@ func NewVerifier(cfg Config, log *zap.Logger) (*Verifier, error) {
 	case cfg.KeyFile != "":
 		var keys []any
 		if keys, err = readKeys(cfg.KeyFile); err != nil {
-			return nil, fmt.Errorf("jwt.keyFile: %w", err)
+			return nil, fmt.Errorf("security.jwt.keyFile: %w", err)
 		}
 		if len(cfg.Algorithms) == 0 {
 			cfg.Algorithms = usualAlgorithms(keys)

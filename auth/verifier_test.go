@@ -209,6 +209,8 @@ func TestVerifyClaims(t *testing.T) {
 		{`{"userId":"mallory","userId":"alice"}`, Identity{UserID: "alice"}},
 		{`{"userId":"alice","jti":"t-1"}`, Identity{UserID: "alice", TokenID: "t-1"}},
 		{`{"userId":"alice","exp":4102444800}`, Identity{UserID: "alice", Expires: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)}},
+		{`{"userId":"alice","iat":4102444800}`, Identity{UserID: "alice", Issued: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)}},
+		{`{"userId":"alice","iat":"2100-01-01"}`, Identity{UserID: "alice"}},
 		{`{"userId":"a","roles":["x","y"],"permissions":["p","q\"r"]}`, Identity{UserID: "a", Roles: []string{"x", "y"}, Permissions: []string{"p", `q"r`}}},
 		{`{"userId":"a","roles":"x","permissions":"p"}`, Identity{UserID: "a", Roles: []string{"x"}, Permissions: []string{"p"}}},
 		{`{"userId":"a","roles":[],"permissions":null}`, Identity{UserID: "a", Roles: []string{}}},
@@ -339,7 +341,7 @@ func TestSign(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want.Expires = time.Now().Add(2 * time.Second).UTC()
+		want.Issued, want.Expires = time.Now().UTC(), time.Now().Add(2*time.Second).UTC()
 		if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}

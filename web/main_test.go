@@ -24,6 +24,15 @@ func ask(h http.Handler, method, target, body string, header ...string) *http.Re
 	return w.Result()
 }
 
+// askWith sends a request without a body, with as many Authorization headers as are given.
+func askWith(h http.Handler, method, target string, authorization []string) *http.Response {
+	r := httptest.NewRequest(method, target, nil)
+	r.Header["Authorization"] = authorization
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Result()
+}
+
 func bodyOf(t *testing.T, res *http.Response) string {
 	t.Helper()
 	b, err := io.ReadAll(res.Body)
@@ -43,8 +52,12 @@ func wantProblem(t *testing.T, res *http.Response, status int, field string) str
 	if res.StatusCode != status || p.Status != status || p.Title != http.StatusText(status) {
 		t.Errorf("got status %d, body %+v, want status %d", res.StatusCode, p, status)
 	}
-	if p.Field != field {
-		t.Errorf("got field %q, want %q", p.Field, field)
+	got := ""
+	if len(p.Errors) > 0 {
+		got = p.Errors[0].Field
+	}
+	if got != field {
+		t.Errorf("got field %q, want %q", got, field)
 	}
 	if got := res.Header.Get("Content-Type"); got != "application/problem+json" {
 		t.Errorf("got content type %q", got)

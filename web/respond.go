@@ -7,17 +7,23 @@ import (
 	"strings"
 )
 
-// problem is an error answer, application/problem+json of RFC 9457.
+// problem is an error answer, application/problem+json of RFC 9457. Its type is about:blank: the status says what went
+// wrong, detail and errors say how to put it right.
 type problem struct {
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail,omitempty"`
-	Field  string `json:"field,omitempty"` // the member of the request body that is wrong
+	Type   string       `json:"type"`
+	Title  string       `json:"title"`
+	Status int          `json:"status"`
+	Detail string       `json:"detail,omitempty"`
+	Errors []FieldError `json:"errors,omitempty"` // what is wrong, member by member
 }
 
 func (p problem) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	p.Title = http.StatusText(p.Status)
-	writeJSON(w, p.Status, "application/problem+json", p)
+	writeJSON(w, p.Status, "application/problem+json", p.complete())
+}
+
+func (p problem) complete() problem {
+	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
+	return p
 }
 
 func respond(w http.ResponseWriter, status int, v any) {
@@ -37,12 +43,16 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 func allow(next http.Handler, methods ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !slices.Contains(methods, r.Method) {
-			w.Header().Set("Allow", strings.Join(methods, ", "))
-			problem{Status: http.StatusMethodNotAllowed}.ServeHTTP(w, r)
+			methodNotAllowed(w, r, methods)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+func methodNotAllowed(w http.ResponseWriter, r *http.Request, methods []string) {
+	w.Header().Set("Allow", strings.Join(methods, ", "))
+	problem{Status: http.StatusMethodNotAllowed, Detail: "Use " + strings.Join(methods, " or ") + "."}.ServeHTTP(w, r)
 }
 
 func readOnly(next http.Handler) http.Handler {

@@ -111,8 +111,8 @@ func readRun(w http.ResponseWriter, r *http.Request) (runRequest, *problem) {
 	err = json.Unmarshal(body, &req)
 	var wrongType *json.UnmarshalTypeError
 	if errors.As(err, &wrongType) && wrongType.Field != "" {
-		return runRequest{}, &problem{Status: http.StatusBadRequest, Field: wrongType.Field,
-			Detail: fmt.Sprintf("%s must be a %s, not a %s.", wrongType.Field, wrongType.Type, wrongType.Value)}
+		return runRequest{}, fieldProblem(wrongType.Field,
+			fmt.Sprintf("must be a %s, not a %s.", wrongType.Type, wrongType.Value))
 	}
 	if err != nil {
 		return runRequest{}, &problem{Status: http.StatusBadRequest, Detail: "The body must be a JSON object."}
@@ -127,10 +127,14 @@ func readRun(w http.ResponseWriter, r *http.Request) (runRequest, *problem) {
 		{"sessionId", req.SessionID, false},
 	} {
 		if why := checkID(id.value, id.required); why != "" {
-			return runRequest{}, &problem{Status: http.StatusBadRequest, Field: id.field, Detail: id.field + " " + why}
+			return runRequest{}, fieldProblem(id.field, why)
 		}
 	}
 	return req, nil
+}
+
+func fieldProblem(field, why string) *problem {
+	return &problem{Status: http.StatusBadRequest, Detail: field + " " + why, Errors: []FieldError{{field, why}}}
 }
 
 // checkID returns what is wrong with an id, or "".

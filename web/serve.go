@@ -3,6 +3,7 @@ package web
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log"
 	"net"
@@ -11,10 +12,13 @@ import (
 	"time"
 )
 
-// ServeConfig bounds the end of Serve.
+// ServeConfig says how Serve serves, and bounds its end.
 type ServeConfig struct {
 	// Grace is how long requests in flight may take to finish once the context has ended. Zero means 10 s.
 	Grace time.Duration
+
+	// TLS, such as Certificates.TLS, makes it https. It has to be able to name a certificate. Nil means plain HTTP.
+	TLS *tls.Config
 
 	// ErrorLog hears of failed accepts and panicking handlers. Nil means the standard logger.
 	ErrorLog *log.Logger
@@ -50,6 +54,9 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, cfg ServeConfig
 	}
 	defer srv.Close() // then cut, then Wait: what is still there, goes
 
+	if cfg.TLS != nil {
+		ln = tls.NewListener(ln, http1(cfg.TLS))
+	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
 	select {
@@ -66,4 +73,12 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, cfg ServeConfig
 		return fmt.Errorf("shut down %s: %w", ln.Addr(), err)
 	}
 	return nil
+}
+
+// http1 offers no other protocol: websockets hijack connections, which those of HTTP/2 do not allow.
+func http1(cfg *tls.Config) *tls.Config {
+	cfg = cfg.Clone()
+	cfg.NextProtos = []string{"http/1.1"}
+	cfg.MinVersion = max(cfg.MinVersion, tls.VersionTLS12)
+	return cfg
 }

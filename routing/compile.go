@@ -18,6 +18,7 @@ const (
 // Rules are compiled rules, safe for concurrent use. Make them with Compile.
 type Rules struct {
 	channels map[string][]group
+	spec     map[string][]Rule
 }
 
 // group has the rules of one event name, which make one target.
@@ -40,7 +41,7 @@ var reserved = []string{"connect", "connect_error", "disconnect", "disconnecting
 // Compile compiles the rules of each channel. The error names every problem with its place.
 func Compile(spec map[string][]Rule) (*Rules, error) {
 	r := &Rules{channels: make(map[string][]group, len(spec))}
-	var problems []error
+	var all problems
 	for _, channel := range slices.Sorted(maps.Keys(spec)) {
 		c := compiler{}
 		if channel == "" {
@@ -53,26 +54,42 @@ func Compile(spec map[string][]Rule) (*Rules, error) {
 			c.problem(channel, "has %d rules: want at most %d", c.count, maxRules)
 		}
 		r.channels[channel] = c.groups
-		problems = append(problems, c.problems...)
+		all = append(all, c.problems...)
 	}
-	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
+	if len(all) > 0 {
+		return nil, errors.Join(all...)
 	}
+	r.spec = cloneRules(spec)
 	return r, nil
 }
 
 // Channels lists the channels that were compiled, those without rules included, sorted.
 func (r *Rules) Channels() []string { return slices.Sorted(maps.Keys(r.channels)) }
 
-// compiler collects the groups and problems of one channel.
-type compiler struct {
-	groups   []group
-	count    int
-	problems []error
+// Spec returns what the rules were compiled from, by channel. The map is the caller's.
+func (r *Rules) Spec() map[string][]Rule { return cloneRules(r.spec) }
+
+func cloneRules(spec map[string][]Rule) map[string][]Rule {
+	clone := make(map[string][]Rule, len(spec))
+	for channel, rules := range spec {
+		clone[channel] = cloneList(rules)
+	}
+	return clone
 }
 
-func (c *compiler) problem(place, format string, args ...any) {
-	c.problems = append(c.problems, fmt.Errorf("%s: %s", place, fmt.Sprintf(format, args...)))
+func cloneList(rules []Rule) []Rule {
+	clone := slices.Clone(rules)
+	for i := range clone {
+		clone[i].Rules = cloneList(clone[i].Rules)
+	}
+	return clone
+}
+
+// compiler collects the groups and problems of one channel.
+type compiler struct {
+	groups []group
+	count  int
+	problems
 }
 
 func (c *compiler) add(r Rule, place string, depth int) {

@@ -1,6 +1,8 @@
-// Package routing decides which rooms hear an event: rules, compiled once, from a channel's events to targets.
+// Package routing decides what becomes of an event: filters drop, change, route and throttle it, rules say which rooms
+// hear it, and matches whether a subscription wants it. All are compiled once, and refused then if something is wrong.
 //
-// It does no I/O and knows nothing of sockets: a target is an event name and rooms.
+// It does no I/O and knows nothing of sockets: a target is an event name and rooms, and whether an event may pass a
+// throttle its caller finds out.
 package routing
 
 import (

@@ -16,7 +16,10 @@ const (
 // Targets returns what an event on a channel is emitted as: one target for each event name, in the order of the
 // rules, without those that select nothing.
 func (r *Rules) Targets(channel string, ev events.Event) []Target {
-	groups := r.channels[channel]
+	return targets(r.channels[channel], ev)
+}
+
+func targets(groups []group, ev events.Event) []Target {
 	var targets []Target
 	for i := range groups {
 		t := groups[i].target(ev)

@@ -8,10 +8,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// maxAgain bounds the field "again", in bytes.
+const maxAgain = 64
+
 // Input is one event from a durable input stream.
 type Input struct {
 	Position
 	Payload []byte // of the field "event", nil when there is none
+	// Again, of the field "again", sets it apart from an event of the same id that was delivered: it is delivered once more.
+	Again string
 }
 
 // Consume calls handle with what publishers add to a stream after a position, in order, as much as there is at a time,
@@ -44,6 +49,9 @@ func (r *Redis) Consume(ctx context.Context, stream string, after Position, hand
 			if event, ok := m.Values["event"].(string); ok {
 				in.Payload = []byte(event)
 			}
+			if again, ok := m.Values["again"].(string); ok && len(again) <= maxAgain {
+				in.Again = again
+			}
 			batch = append(batch, in)
 			after = p
 		}
@@ -51,6 +59,19 @@ func (r *Redis) Consume(ctx context.Context, stream string, after Position, hand
 			return err
 		}
 	}
+}
+
+// Offer adds an event to the end of a durable input stream. With again, it is delivered although one of its id was, but
+// only once for each value of it.
+func (r *Redis) Offer(ctx context.Context, stream string, event []byte, again string) error {
+	values := []any{"event", event}
+	if again != "" {
+		values = append(values, "again", again)
+	}
+	if err := r.client.XAdd(ctx, &redis.XAddArgs{Stream: stream, Values: values}).Err(); err != nil {
+		return fmt.Errorf("write to %s: %w", stream, r.explain(err))
+	}
+	return nil
 }
 
 // Trimmed reports whether entries of a stream after a position are gone, in all likelihood: the one there is, and it

@@ -75,9 +75,11 @@ func (c LogConfig) Validate() error {
 // Log is what all replicas hear in one order: a Redis stream, in the format of @socket.io/redis-streams-adapter, so
 // that Node servers can be among them. Whoever leads a channel appends; everybody tails.
 type Log struct {
-	cfg   LogConfig
-	redis *Redis
-	log   *zap.Logger
+	*Store
+	cfg     LogConfig
+	redis   *Redis
+	log     *zap.Logger
+	history *history // nil: none is kept
 
 	start    Position
 	skew     time.Duration // our clock less that of Redis
@@ -93,15 +95,11 @@ type Log struct {
 
 // Log gives the log kept in this Redis. The configuration is taken as valid.
 func (r *Redis) Log(cfg LogConfig) *Log {
+	cfg = cfg.withDefaults()
 	return &Log{
-		cfg: cfg.withDefaults(), redis: r, log: r.log,
+		Store: r.Store(cfg.Stream), cfg: cfg, redis: r, log: r.log,
 		caughtUp: make(chan struct{}), moved: make(chan struct{}),
 	}
-}
-
-// Key names a key of ours that shares the log's slot in a Redis Cluster, so that one script can use both.
-func (l *Log) Key(rest string) string {
-	return l.redis.cfg.KeyPrefix + "{" + cmp.Or(hashTag(l.cfg.Stream), l.cfg.Stream) + "}:" + rest
 }
 
 // hashTag is the part of a key that alone decides on its slot (Redis Cluster specification, "Hash tags"), if it has one.
@@ -144,83 +142,6 @@ func IsKeyOf(key, channel string) bool { return strings.HasPrefix(key, digest(ch
 func digest(text string, n int) string {
 	sum := sha256.Sum256([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(sum[:n])
-}
-
-// appendRecords appends records all together, each unless its key is known. It checks the lease first, so that a leader
-// that was stopped and replaced meanwhile writes nothing. Everything that can fail comes before the first write.
-//
-// KEYS: stream, lease, cursor, then one for each record. ARGV: token of the lease or "", time to remember keys in ms,
-// our id, cursor or "", then for each record its key and the number of messages, and for each of those nsp, type, data.
-var appendRecords = redis.NewScript(`
-if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then
-	return redis.error_reply('DEPOSED the lease is held by another')
-end
-local fresh, i = {}, 5
-for r = 4, #KEYS do
-	local key, count = ARGV[i], tonumber(ARGV[i + 1])
-	i = i + 2
-	fresh[#fresh + 1] = (key == '' or redis.call('EXISTS', KEYS[r]) == 0) and 1 or 0
-	if fresh[#fresh] == 1 then
-		for m = 1, count do
-			local j = i + 3 * (m - 1)
-			local name = m == 1 and key or key .. '.' .. m
-			redis.call('XADD', KEYS[1], '*', 'uid', ARGV[3], 'nsp', ARGV[j], 'type', ARGV[j + 1], 'data', ARGV[j + 2], 'key', name)
-		end
-		if key ~= '' then
-			redis.call('SET', KEYS[r], '', 'PX', ARGV[2])
-		end
-	end
-	i = i + 3 * count
-end
-if ARGV[4] ~= '' then
-	redis.call('SET', KEYS[3], ARGV[4])
-end
-return fresh
-`)
-
-// Append puts records into the log, in order and all together, and reports of each whether it was new. It does so only
-// while the lease is held, else it returns ErrDeposed. After another error nobody knows whether they are in; to append
-// those with keys again is safe. The cursor noted is that of the last record that has one.
-func (l *Log) Append(ctx context.Context, lease Lease, records []Record) ([]bool, error) {
-	keys := make([]string, 3, 3+len(records))
-	keys[0], keys[1], keys[2] = l.cfg.Stream, l.Key("lease:none"), l.cursorKey(lease.Channel)
-	if lease.Key != "" {
-		keys[1] = lease.Key
-	}
-	args := make([]any, 4, 4+5*len(records))
-	args[0], args[1], args[2], args[3] = lease.Token, l.cfg.Dedupe.Milliseconds(), l.cfg.ID, ""
-	for _, r := range records {
-		keys = append(keys, l.Key("id:"+r.Key))
-		args = append(args, r.Key, len(r.Messages))
-		for _, m := range r.Messages {
-			data, err := appendData(nil, m)
-			if err != nil {
-				return nil, fmt.Errorf("append: %w", err)
-			}
-			args = append(args, namespace(m.Namespace), entryType(m.Kind), data)
-		}
-		if r.Cursor != (Position{}) {
-			args[3] = r.Cursor.String()
-		}
-	}
-	answer, err := appendRecords.Run(ctx, l.redis.client, keys, args...).Int64Slice()
-	switch {
-	case redis.HasErrorPrefix(err, "DEPOSED"):
-		return nil, ErrDeposed
-	case err != nil:
-		return nil, fmt.Errorf("append to the log: %w", l.redis.explain(err))
-	}
-	fresh := make([]bool, len(answer))
-	for i, n := range answer {
-		fresh[i] = n == 1
-	}
-	return fresh, nil
-}
-
-// Publish puts one message into the log, for whoever needs no lease.
-func (l *Log) Publish(ctx context.Context, m Message) error {
-	_, err := l.Append(ctx, Lease{}, []Record{{Messages: []Message{m}}})
-	return err
 }
 
 // Known reports which of the keys are in the log, or were within the dedupe window.

@@ -59,6 +59,8 @@ type Record struct {
 	// Cursor is where it was in its durable input stream: with the record it is noted that everything up to there is
 	// done. Zero means that it came from elsewhere.
 	Cursor Position
+	// Event is what the feed of the lease's channel gets of it, if it is new: an event's JSON. Nil means nothing.
+	Event []byte
 }
 
 // Request is a question to all other servers, or to their sockets. It is not in the log.

@@ -17,6 +17,7 @@ import (
 // has missed it. Ids, leases and durable input are as with a Log.
 type PubSub struct {
 	*asking
+	*Store
 	log      *Log // for its keys; there is no stream
 	cfg      PeersConfig
 	listener *Listener
@@ -33,8 +34,9 @@ type PubSub struct {
 // NewPubSub makes one. Of the LogConfig the keys and times count. named is as for Peers.
 func NewPubSub(r *Redis, cfg PeersConfig, keys LogConfig, named func() []Replica) *PubSub {
 	cfg = cfg.withDefaults()
+	log := r.Log(keys)
 	p := &PubSub{
-		log: r.Log(keys), cfg: cfg, listener: r.Listener(), emitters: Emitters{cfg.Prefix, cfg.Namespace},
+		Store: log.Store, log: log, cfg: cfg, listener: r.Listener(), emitters: Emitters{cfg.Prefix, cfg.Namespace},
 		start: Position{}.Next(time.Now()), ready: make(chan struct{}),
 	}
 	var d dialect = classicDialect{cfg}
@@ -47,9 +49,6 @@ func NewPubSub(r *Redis, cfg PeersConfig, keys LogConfig, named func() []Replica
 	p.asking = newAsking(d, cfg, r, hears, named)
 	return p
 }
-
-// Key names a key of ours, see Log.Key.
-func (p *PubSub) Key(rest string) string { return p.log.Key(rest) }
 
 // Start is a position that nothing comes before or after.
 func (p *PubSub) Start() Position { return p.start }
@@ -72,24 +71,35 @@ func (p *PubSub) Cursor(ctx context.Context, channel string) (Position, error) {
 
 // publishRecords publishes what is new, all together, if the lease is held, and says what is written.
 //
-// KEYS: lease, cursor, then one for each record. ARGV: token of the lease or "", time to remember keys in ms, cursor or
-// "", the channel to say it on, the command to publish with, then for each record its key and the number of messages, and
-// for each of those channel and payload.
-var publishRecords = redis.NewScript(`
+// KEYS: lease, cursor, then one for each record, then the feed if events are sent. ARGV: token of the lease or "", time to
+// remember keys in ms, cursor or "", the channel to say it on, the command to publish with, the number of records; then
+// what feedScript says, and then for each message channel and payload.
+var publishRecords = redis.NewScript(feedScript + `
 if ARGV[1] ~= '' and redis.call('GET', KEYS[1]) ~= ARGV[1] then
 	return redis.error_reply('DEPOSED the lease is held by another')
 end
-local fresh, written, i = {}, {}, 6
-for r = 3, #KEYS do
-	local key, count = ARGV[i], tonumber(ARGV[i + 1])
-	i = i + 2
-	fresh[#fresh + 1] = (key == '' or redis.call('EXISTS', KEYS[r]) == 0) and 1 or 0
-	if fresh[#fresh] == 1 then
+local n = tonumber(ARGV[6])
+local i, feed, wanted = 8 + 2 * n, false
+if ARGV[7] ~= '' then
+	feed, wanted = hasFeed(n, 2, 7)
+	if wanted then
+		return wanted
+	end
+	i = i + n
+end
+local fresh, written = {}, {}
+for r = 1, n do
+	local key, count = ARGV[6 + 2 * r], tonumber(ARGV[7 + 2 * r])
+	fresh[r] = (key == '' or redis.call('EXISTS', KEYS[r + 2]) == 0) and 1 or 0
+	if fresh[r] == 1 then
 		for m = 0, count - 1 do
 			redis.call(ARGV[5], ARGV[i + 2 * m], ARGV[i + 2 * m + 1])
 		end
+		if feed and ARGV[7 + 2 * n + r] ~= '' then
+			redis.call('XADD', KEYS[n + 3], '*', 'event', ARGV[7 + 2 * n + r])
+		end
 		if key ~= '' then
-			redis.call('SET', KEYS[r], '', 'PX', ARGV[2])
+			redis.call('SET', KEYS[r + 2], '', 'PX', ARGV[2])
 		end
 	end
 	if key ~= '' then
@@ -103,6 +113,7 @@ end
 if #written > 0 then
 	redis.call('PUBLISH', ARGV[4], table.concat(written, ' '))
 end
+fresh[n + 1] = feed and 1 or 0
 return fresh
 `)
 
@@ -115,43 +126,56 @@ func (p *PubSub) Append(ctx context.Context, lease Lease, records []Record) ([]b
 			return nil, err
 		}
 	}
-	keys := []string{p.Key("lease:none"), p.log.cursorKey(lease.Channel)}
+	return p.append(lease.Channel, records, func(way string) ([]int64, error) {
+		keys, args, err := p.appendArgs(lease, records, way, apart)
+		if err != nil {
+			return nil, fmt.Errorf("publish: %w", err)
+		}
+		answer, err := publishRecords.Run(ctx, p.redis.client, keys, args...).Int64Slice()
+		if err != nil && !isOurs(err) {
+			return nil, fmt.Errorf("publish: %w", p.redis.explain(err))
+		}
+		return answer, err
+	})
+}
+
+// appendArgs are the KEYS and ARGV of publishRecords; apart from it, messages are published already.
+func (p *PubSub) appendArgs(lease Lease, records []Record, way string, apart bool) (keys []string, args []any, err error) {
+	keys = []string{p.Key("lease:none"), p.log.cursorKey(lease.Channel)}
 	if lease.Key != "" {
 		keys[0] = lease.Key
 	}
-	args := []any{lease.Token, p.log.cfg.Dedupe.Milliseconds(), "", p.written(), "PUBLISH"}
+	args = []any{lease.Token, p.log.cfg.Dedupe.Milliseconds(), "", p.written(), "PUBLISH", len(records), way}
 	if p.cfg.Sharded {
 		args[4] = "SPUBLISH"
 	}
 	for _, r := range records {
 		keys = append(keys, p.Key("id:"+r.Key))
+		count := len(r.Messages)
 		if apart {
-			r.Messages = nil
+			count = 0
 		}
-		args = append(args, r.Key, len(r.Messages))
-		for _, m := range r.Messages {
-			out, err := p.message(m)
-			if err != nil {
-				return nil, fmt.Errorf("publish: %w", err)
-			}
-			args = append(args, out.channel, out.payload)
-		}
+		args = append(args, r.Key, count)
 		if r.Cursor != (Position{}) {
 			args[2] = r.Cursor.String()
 		}
 	}
-	answer, err := publishRecords.Run(ctx, p.redis.client, keys, args...).Int64Slice()
-	switch {
-	case redis.HasErrorPrefix(err, "DEPOSED"):
-		return nil, ErrDeposed
-	case err != nil:
-		return nil, fmt.Errorf("publish: %w", p.redis.explain(err))
+	if way != feedNone {
+		args, keys = feedArgs(args, way, records), append(keys, p.feedKey(lease.Channel))
 	}
-	fresh := make([]bool, len(answer))
-	for i, n := range answer {
-		fresh[i] = n == 1
+	if apart {
+		return keys, args, nil
 	}
-	return fresh, nil
+	for _, r := range records {
+		for _, m := range r.Messages {
+			out, err := p.message(m)
+			if err != nil {
+				return nil, nil, err
+			}
+			args = append(args, out.channel, out.payload)
+		}
+	}
+	return keys, args, nil
 }
 
 // written is the channel on which our own replicas hear the keys of what is published, which the messages do not have.

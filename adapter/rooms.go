@@ -220,30 +220,15 @@ func (r *Rooms[F]) Return(s *Seat[F], id string, m Member[F], rooms []string, af
 
 // missedLocked merges the recent broadcasts of the rooms, each once, in order.
 func (r *Rooms[F]) missedLocked(id string, rooms []string, after Position) []F {
-	var found []*kept[F]
-	collect := func(room *room[F]) {
-		if room == nil {
-			return
-		}
-		from, _ := slices.BinarySearchFunc(room.recent, after, func(k *kept[F], p Position) int {
-			if k.Position.Compare(p) <= 0 {
-				return -1
-			}
-			return 1
-		})
-		found = append(found, room.recent[from:]...)
-	}
-	collect(&r.everyone)
-	collect(r.rooms[id])
+	found := slices.Concat(r.everyone.after(after), r.rooms[id].after(after))
 	for _, name := range rooms {
-		collect(r.rooms[name])
+		found = append(found, r.rooms[name].after(after)...)
 	}
 	slices.SortFunc(found, func(a, b *kept[F]) int { return a.Position.Compare(b.Position) })
 	found = slices.Compact(found)
 	missed := make([]F, 0, len(found))
 	for _, k := range found {
-		excepted := slices.ContainsFunc(k.except, func(e string) bool { return e == id || slices.Contains(rooms, e) })
-		if !excepted {
+		if !k.passes(id, rooms) {
 			missed = append(missed, k.frame)
 		}
 	}

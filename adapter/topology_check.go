@@ -109,7 +109,23 @@ func (r *Redis) probes(cfg CheckConfig) []probe {
 	stream := func(pattern, key string) {
 		on(pattern, []any{"XADD", key, "NOMKSTREAM", "0-0", "check", "1"}, []any{"XRANGE", key, "-", "-", "COUNT", "1"})
 	}
+	consumers := func(pattern, key string) {
+		on(pattern, []any{"XGROUP", "CREATE", key, group, "none", "none", "none"},
+			[]any{"XREADGROUP", "GROUP", group, "check", "COUNT", "1", "STREAMS", key, ">"}, []any{"XACK", key, group, "0-1"})
+	}
+	shared := r.cfg.KeyPrefix + "*"
 	values(r.cfg.KeyPrefix)
+	empty := r.scratch(r.cfg.KeyPrefix) // what is asked of it fails, or does nothing
+	on(shared, []any{"EXISTS", empty}, []any{"TYPE", empty}, []any{"INCRBY", empty, "none"}, []any{"TIME"},
+		[]any{"HSET", empty, "field", "value", "no value"}, []any{"HINCRBY", empty, "field", "none"}, []any{"HGET", empty, "field"},
+		[]any{"HGETALL", empty}, []any{"HLEN", empty}, []any{"HDEL", empty, "field"},
+		[]any{"ZADD", empty, "XX", "1", "member"}, []any{"ZREM", empty, "member"}, []any{"ZCARD", empty}, []any{"ZSCORE", empty, "member"},
+		[]any{"ZRANGEBYSCORE", empty, "0", "1"}, []any{"ZREMRANGEBYSCORE", empty, "0", "1"})
+	stream(shared, empty)
+	consumers(shared, empty)
+	on(shared, []any{"XREVRANGE", empty, "-", "-", "COUNT", "1"}, []any{"XTRIM", empty, "MINID", "0-0"}, []any{"XLEN", empty},
+		[]any{"XDEL", empty, "0-1"}, []any{"XPENDING", empty, group}, []any{"XCLAIM", empty, group, "check", "0", "0-1"},
+		[]any{"XINFO", "GROUPS", empty}, []any{"XGROUP", "DESTROY", empty, group})
 	if key := cfg.Stream; key != "" {
 		stream(key, key)
 		on(key, []any{"XTRIM", key, "MINID", "0-0"}, []any{"XREAD", "COUNT", "1", "STREAMS", key, "$"},
@@ -124,10 +140,8 @@ func (r *Redis) probes(cfg CheckConfig) []probe {
 			break
 		}
 		stream(cfg.InputPrefix+"*", key)
-		on(cfg.InputPrefix+"*", []any{"XGROUP", "CREATE", key, group, "none", "none", "none"},
-			[]any{"XREADGROUP", "GROUP", group, "check", "COUNT", "1", "STREAMS", key, ">"},
-			[]any{"XACK", key, group, "0-1"}, []any{"XAUTOCLAIM", key, group, "check", "0", "0-1", "COUNT", "1"},
-			[]any{"EVALSHA", nothing, "1", key})
+		consumers(cfg.InputPrefix+"*", key)
+		on(cfg.InputPrefix+"*", []any{"XAUTOCLAIM", key, group, "check", "0", "0-1", "COUNT", "1"}, []any{"EVALSHA", nothing, "1", key})
 	}
 	return all
 }

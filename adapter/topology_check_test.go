@@ -19,7 +19,10 @@ var checkAll = CheckConfig{
 // rights are all that checkAll needs.
 var rights = []string{"~eventbus:*", "~socket.io", "~sio:session:*", "&photo:upload", "&photo:processing",
 	"+ping", "+hello", "+auth", "+set", "+get", "+pexpire", "+del", "+eval", "+evalsha", "+subscribe", "+xadd", "+xrange",
-	"+xrevrange", "+xtrim", "+xread", "+xgroup|create", "+xreadgroup", "+xack", "+xautoclaim"}
+	"+xrevrange", "+xtrim", "+xread", "+xgroup|create", "+xreadgroup", "+xack", "+xautoclaim",
+	"+xgroup|destroy", "+xpending", "+xclaim", "+xinfo|groups", "+xlen", "+xdel", "+exists", "+type", "+time", "+incrby",
+	"+hset", "+hincrby", "+hget", "+hgetall", "+hlen", "+hdel",
+	"+zadd", "+zrem", "+zcard", "+zscore", "+zrangebyscore", "+zremrangebyscore"}
 
 func wantNoWarnings(t *testing.T, r *Redis) {
 	t.Helper()
@@ -204,11 +207,13 @@ func TestCheckOldRedis(t *testing.T) {
 					return
 				}
 				switch strings.ToLower(strings.TrimSpace(line)) {
-				case "hello", "xadd", "xrange", "xtrim", "xread", "xrevrange", "info":
+				case "hello", "xadd", "xrange", "xtrim", "xread", "xrevrange", "info", "xreadgroup", "xack", "xautoclaim", "xlen",
+					"xdel", "xpending", "xclaim", "xinfo", "xgroup":
 					_, _ = io.WriteString(w, "-ERR unknown command\r\n")
 				case "evalsha", "eval":
 					_, _ = io.WriteString(w, answer)
-				case "set", "get", "del", "pexpire", "ping":
+				case "set", "get", "del", "pexpire", "ping", "exists", "type", "time", "incrby", "hset", "hincrby", "hget", "hgetall",
+					"hlen", "hdel", "zadd", "zrem", "zcard", "zscore", "zrangebyscore", "zremrangebyscore":
 					_, _ = io.WriteString(w, "+OK\r\n")
 				}
 			}

@@ -49,6 +49,59 @@ func (r *Rooms[F]) knownLocked(p Position) bool {
 	return found || p == r.trimmed
 }
 
+// after is the room's recent broadcasts after a position. There need not be such a room.
+func (x *room[F]) after(p Position) []*kept[F] {
+	if x == nil {
+		return nil
+	}
+	from, _ := slices.BinarySearchFunc(x.recent, p, func(k *kept[F], p Position) int {
+		if k.Position.Compare(p) <= 0 {
+			return -1
+		}
+		return 1
+	})
+	return x.recent[from:]
+}
+
+// passes reports whether k was not for the member of that id, which is in the rooms, although it was for one of them.
+func (k *kept[F]) passes(id string, rooms []string) bool {
+	return slices.ContainsFunc(k.except, func(e string) bool { return e == id || slices.Contains(rooms, e) })
+}
+
+// Past is a broadcast to a room from before a member was in it.
+type Past[F Frame] struct {
+	Position
+	Frame F
+}
+
+// JoinSince puts a member into a room, and calls then under the lock, with the position of the last broadcast before it
+// was in the room, and with what the room got after an earlier position up to there, oldest first: but for what the
+// member would have been excepted from, and what was volatile. then may Enqueue. It is false, and the member is in no
+// more rooms than before, when what came since is not all kept: too long ago, or no position that ever was.
+func (r *Rooms[F]) JoinSince(s *Seat[F], name string, since Position, then func(at Position, past []Past[F])) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.seats[s.id] != s:
+		return true // it has left: nobody is to be told of anything
+	case !r.knownLocked(since):
+		return false
+	}
+	r.joinAllLocked(s, []string{name})
+	var past []Past[F]
+	if recent := r.rooms[name].after(since); len(recent) > 0 {
+		rooms := s.roomsLocked()
+		for i, k := range recent {
+			again := i > 0 && k == recent[i-1] // the room was named twice
+			if !again && !k.passes(s.id, rooms) {
+				past = append(past, Past[F]{k.Position, k.frame})
+			}
+		}
+	}
+	then(r.last, past)
+	return true
+}
+
 // waiter waits for the broadcast at a position, or a later one.
 type waiter struct {
 	Position

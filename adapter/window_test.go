@@ -90,6 +90,100 @@ func TestReturn(t *testing.T) {
 	}
 }
 
+// Who joins is told what the room got since a position, and gets the rest as it comes.
+func TestJoinSince(t *testing.T) {
+	t.Parallel()
+	batch := []Broadcast[note]{
+		cast(6, []string{"a"}), // trimmed: there is room for 8 frames
+		cast(7, []string{"a"}), // trimmed
+		cast(8, []string{"a"}),
+		cast(9, nil), // who is here has it
+		cast(10, []string{"a", "b", "a"}),
+		cast(11, []string{"b"}),
+		cast(12, []string{"ann"}),
+		cast(13, []string{"a"}, "ann"),
+		cast(14, []string{"a"}, "c"),
+		{Position: at(15), Rooms: []string{"a"}, Frame: note{15, 10}, Volatile: true},
+		{Rooms: []string{"a"}, Frame: note{99, 1000}}, // has no place in the log
+		cast(20, []string{"a"}, "d"),
+	}
+	tests := []struct {
+		name  string
+		in    []string // rooms it is in before
+		room  string
+		since Position
+		want  []int
+		ok    bool
+	}{
+		{"all there is", nil, "a", at(7), []int{8, 10, 14, 20}, true},
+		{"from the middle", nil, "a", at(10), []int{14, 20}, true},
+		{"since a volatile one", nil, "a", at(15), []int{20}, true},
+		{"nothing since", nil, "a", at(20), nil, true},
+		{"another room", nil, "b", at(7), []int{10, 11}, true},
+		{"a new room", nil, "z", at(7), nil, true},
+		{"in a room that was excepted", []string{"c"}, "a", at(7), []int{8, 10, 20}, true},
+		{"in the room already", []string{"a"}, "a", at(7), []int{8, 10, 14, 20}, true},
+		{"before the window", nil, "a", at(6), nil, false},
+		{"after the last", nil, "a", at(21), nil, false},
+		{"zero", nil, "a", Position{}, nil, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := NewRooms[note](RoomsConfig{Window: time.Minute, MaxBytes: 80}, at(5))
+			l := &listener{}
+			s := enter(r, "ann", l, ignore)
+			r.Join(s, tt.in, nil)
+			r.Apply(batch)
+			l.take()
+			var got []int
+			told := false
+			ok := r.JoinSince(s, tt.room, tt.since, func(p Position, past []Past[note]) {
+				told = true
+				if p != at(20) {
+					t.Errorf("joined at %s, want %s", p, at(20))
+				}
+				for _, b := range past {
+					got = append(got, b.Frame.n)
+					if b.Position != at(b.Frame.n) {
+						t.Errorf("%d at %s", b.Frame.n, b.Position)
+					}
+				}
+			})
+			if ok != tt.ok || told != tt.ok || !slices.Equal(got, tt.want) {
+				t.Errorf("got %v, %v, told %v, want %v, %v", got, ok, told, tt.want, tt.ok)
+			}
+			live := []int(nil)
+			if tt.ok {
+				live = []int{21}
+			}
+			r.Apply([]Broadcast[note]{cast(21, []string{tt.room})})
+			if got := l.take(); !slices.Equal(got, live) {
+				t.Errorf("got %v afterwards, want %v", got, live)
+			}
+			if rooms := r.Of(s); !tt.ok && len(rooms) > 0 {
+				t.Errorf("in %q, want no room", rooms)
+			}
+		})
+	}
+}
+
+// Nothing is known without a window, and nobody is told who has left.
+func TestJoinSinceInVain(t *testing.T) {
+	t.Parallel()
+	never := func(Position, []Past[note]) { t.Error("told") }
+	r := NewRooms[note](RoomsConfig{}, at(0))
+	if r.JoinSince(enter(r, "ann", &listener{}, ignore), "a", at(0), never) {
+		t.Error("joined, though nothing is kept")
+	}
+	r = NewRooms[note](RoomsConfig{Window: time.Minute}, at(0))
+	s := enter(r, "ann", &listener{}, ignore)
+	r.Exit(s)
+	if r.JoinSince(s, "a", at(0), never); r.Len() > 0 {
+		t.Error("one who has left has joined")
+	}
+}
+
 func TestReturnWithoutAWindow(t *testing.T) {
 	t.Parallel()
 	r := NewRooms[note](RoomsConfig{}, at(0))
@@ -273,7 +367,23 @@ func trackOnce(t *testing.T, r *Rooms[note], id string, dice *rand.Rand) {
 	}
 	s := enter(r, id, k, ignore)
 	awhile()
-	r.Join(s, []string{"a"}, func(p Position) { k.join(int(p.Seq)) })
+	if dice.IntN(2) == 0 {
+		r.Join(s, []string{"a"}, func(p Position) { k.join(int(p.Seq)) })
+	} else {
+		since := r.Position()
+		awhile()
+		r.JoinSince(s, "a", since, func(p Position, past []Past[note]) {
+			for i, b := range past {
+				if want := int(since.Seq) + 1 + i; b.Frame.n != want || b.Position != at(want) {
+					t.Errorf("%s joined with %d at %s, want %d", id, b.Frame.n, b.Position, want)
+				}
+			}
+			if want := int(since.Seq) + len(past); p != at(want) {
+				t.Errorf("%s joined at %s, want %s", id, p, at(want))
+			}
+			k.join(int(p.Seq))
+		})
+	}
 	awhile()
 	before := r.Position()
 	if dice.IntN(2) == 0 {

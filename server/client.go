@@ -21,6 +21,8 @@ import (
 type client struct {
 	auth.Identity
 
+	pace auth.Pace // of its events
+
 	mu     sync.Mutex
 	names  [2]string   // the rooms client:… and session:… of its last identify
 	expiry *time.Timer // closes the transport when the token expires
@@ -83,13 +85,13 @@ func (s *Server) serveClients() {
 	n.OnResume(s.resume)
 	n.OnConnect(s.connected)
 	n.OnDisconnect(s.disconnected)
-	n.On("identify", s.identify)
-	n.On("subscribe:photo", s.subscribePhoto)
-	n.On("unsubscribe:photo", s.unsubscribe("photoId", "photo:"))
-	n.On("subscribe:user", s.subscribeUser)
-	n.On("unsubscribe:user", s.unsubscribe("userId", "user:"))
-	n.On("heartbeat", heartbeat)
-	n.OnAny(func(_ context.Context, sock *socketio.Socket, e *socketio.Event) { s.refuse(sock, e, "Unknown event") })
+	n.On("identify", s.paced(s.identify))
+	n.On("subscribe:photo", s.paced(s.subscribePhoto))
+	n.On("unsubscribe:photo", s.paced(s.unsubscribe("photoId", "photo:")))
+	n.On("subscribe:user", s.paced(s.subscribeUser))
+	n.On("unsubscribe:user", s.paced(s.unsubscribe("userId", "user:")))
+	n.On("heartbeat", s.paced(heartbeat))
+	n.OnAny(s.paced(func(_ context.Context, sock *socketio.Socket, e *socketio.Event) { s.refuse(sock, e, "Unknown event") }))
 }
 
 // authenticate looks for the token where the seed's clients put it: auth.token, else the Authorization header.
@@ -97,39 +99,54 @@ func (s *Server) authenticate(ctx context.Context, sock *socketio.Socket, given 
 	var fields struct {
 		Token any `json:"token"`
 	}
+	addr := s.address(sock)
+	if ok, wait := s.addresses.Allow(auth.AddrKey(addr)); !ok { // before any work is done for it
+		return s.tooOften(auth.Record{IP: addr.String(), Action: "connect"}, wait)
+	}
 	if given != nil && json.Unmarshal(given, &fields) != nil {
-		return s.unauthorized(auth.ErrInvalid)
+		return s.unauthorized(sock, auth.ErrInvalid)
 	}
 	token, isText := fields.Token.(string)
 	if fields.Token != nil && !isText {
-		return s.unauthorized(auth.ErrInvalid)
+		return s.unauthorized(sock, auth.ErrInvalid)
 	}
 	if token == "" {
 		token = sock.Conn().Handshake().Header.Get("Authorization")
 	}
-	id, err := s.Verifier.Verify(ctx, token)
+	id, err := s.Verify(ctx, token)
 	if err != nil {
-		return s.unauthorized(err)
+		return s.unauthorized(sock, err)
 	}
-	if ok, wait := s.Limiter.Allow(id.UserID); !ok {
-		s.metrics.refused.WithLabelValues("rate_limit").Inc()
-		seconds := int(math.Ceil(wait.Seconds()))
-		return &socketio.ConnectError{Message: "Rate limit exceeded", Data: map[string]int{"retryAfter": seconds}}
+	if ok, wait := s.users.Allow(id.UserID); !ok {
+		return s.tooOften(auth.Record{UserID: id.UserID, IP: addr.String(), Action: "connect"}, wait)
 	}
-	sock.SetData(&client{Identity: id})
+	s.audit(auth.Record{Event: auth.ClientAuthenticated, UserID: id.UserID, TokenID: id.TokenID, SocketID: sock.ID(), IP: addr.String()})
+	sock.SetData(&client{Identity: id, pace: s.limits.Load().Pace()})
 	return nil
 }
 
-func (s *Server) unauthorized(err error) error {
+// Verify returns whom a token stands for, if it is good and nobody has revoked it.
+func (s *Server) Verify(ctx context.Context, token string) (auth.Identity, error) {
+	id, err := s.Verifier.Verify(ctx, token)
+	if err == nil && s.revocations.Revoked(id) {
+		return auth.Identity{}, auth.ErrRevoked
+	}
+	return id, err
+}
+
+func (s *Server) unauthorized(sock *socketio.Socket, err error) error {
 	kind := "invalid_token"
 	switch {
+	case errors.Is(err, auth.ErrRevoked):
+		kind = "revoked"
 	case errors.Is(err, auth.ErrMissing):
 		kind = "no_token"
 	case !errors.Is(err, auth.ErrInvalid): // our own fault
 		kind = "unavailable"
 		s.tokenLog.Do(func() { s.Logger.Warn("token not verified", zap.Error(err)) })
 	}
-	s.metrics.refused.WithLabelValues(kind).Inc()
+	s.metrics.refuse(kind)
+	s.audit(auth.Record{Event: auth.AuthenticationFailed, IP: s.address(sock).String(), Reason: kind})
 	return &socketio.ConnectError{Message: auth.Message(err)}
 }
 
@@ -165,7 +182,11 @@ func (s *Server) connected(_ context.Context, sock *socketio.Socket) {
 	s.metrics.connections.Inc()
 	s.metrics.recovered(sock.Recovered())
 	c := of(sock)
-	if c.Expires.IsZero() {
+	if s.revocations.Revoked(c.Identity) { // since it was verified: closeRevoked has not seen it
+		s.closeAsRevoked(sock)
+		return
+	}
+	if c.Expires.IsZero() || s.cfg.OnExpiry == auth.KeepOnExpiry {
 		return
 	}
 	left := time.Until(c.Expires)
@@ -174,13 +195,17 @@ func (s *Server) connected(_ context.Context, sock *socketio.Socket) {
 	}
 	// Not a DISCONNECT packet, after which clients stay away: one whose auth is a function returns with a new token.
 	c.mu.Lock()
-	c.expiry = time.AfterFunc(left, sock.Conn().Close)
+	c.expiry = time.AfterFunc(left, func() {
+		s.audit(auth.Record{Event: auth.TokenExpired, UserID: c.UserID, TokenID: c.TokenID, SocketID: sock.ID()})
+		sock.Conn().Close()
+	})
 	c.mu.Unlock()
 }
 
 func (s *Server) disconnected(sock *socketio.Socket, why socketio.Reason) {
 	s.occupied(sock, false)
 	s.metrics.disconnections.WithLabelValues(reason(why)).Inc()
+	s.metrics.sums.disconnected.Add(1)
 	c := of(sock)
 	c.mu.Lock()
 	if c.expiry != nil {
@@ -263,34 +288,64 @@ func (s *Server) identify(_ context.Context, sock *socketio.Socket, e *socketio.
 	_ = e.Ack(answer)
 }
 
+// subscribePhoto joins the room of a photo, and answers with its last events if history says how many.
 func (s *Server) subscribePhoto(ctx context.Context, sock *socketio.Socket, e *socketio.Event) {
-	if photo, ok := s.idOf(sock, e, "photoId"); ok {
-		s.subscribe(sock, e, "photo:"+photo, s.Policy.Photo(ctx, of(sock).Identity, photo))
+	payload, ok := s.decode(sock, e, "want {photoId}")
+	if !ok {
+		return
 	}
+	photo, bad := readID(payload, "photoId", true)
+	n, bad2 := readHistory(payload["history"])
+	if bad = cmp.Or(bad, bad2); bad == "" && n > 0 && s.history == nil {
+		bad = noHistory
+	}
+	if bad != "" {
+		s.refuse(sock, e, bad)
+		return
+	}
+	room := "photo:" + photo
+	if !s.maySubscribe(sock, e, room, s.Policy.Photo(ctx, of(sock).Identity, photo)) {
+		return
+	}
+	if n > 0 {
+		s.subscribeSince(ctx, sock, e, room, n)
+		return
+	}
+	subscribe(sock, e, room)
 }
 
 func (s *Server) subscribeUser(ctx context.Context, sock *socketio.Socket, e *socketio.Event) {
-	if user, ok := s.idOf(sock, e, "userId"); ok {
-		s.subscribe(sock, e, "user:"+user, s.Policy.User(ctx, of(sock).Identity, user))
+	user, ok := s.idOf(sock, e, "userId")
+	if !ok {
+		return
+	}
+	if room := "user:" + user; s.maySubscribe(sock, e, room, s.Policy.User(ctx, of(sock).Identity, user)) {
+		subscribe(sock, e, room)
 	}
 }
 
-func (s *Server) subscribe(sock *socketio.Socket, e *socketio.Event, room string, denied error) {
+func subscribe(sock *socketio.Socket, e *socketio.Event, room string) {
+	_ = sock.EmitAt([]string{room}, "subscribed", roomAnswer{Room: room})
+	_ = e.Ack(roomAnswer{OK: true, Room: room})
+}
+
+// maySubscribe answers the event if its sender may not be in the room.
+func (s *Server) maySubscribe(sock *socketio.Socket, e *socketio.Event, room string, denied error) bool {
 	switch {
 	case denied != nil:
 		if !errors.Is(denied, auth.ErrDenied) {
 			s.accessLog.Do(func() { s.Logger.Warn("access not decided", zap.Error(denied)) })
 		}
 		s.metrics.denied.Inc()
+		s.auditDenial(sock, room)
 		_ = sock.Emit("error", map[string]string{"message": "Access denied"})
 		_ = e.Ack(failure{Error: "Access denied"})
-		return
+		return false
 	case s.full(sock, room):
 		s.refuse(sock, e, "Too many subscriptions")
-		return
+		return false
 	}
-	_ = sock.EmitAt([]string{room}, "subscribed", roomAnswer{Room: room})
-	_ = e.Ack(roomAnswer{OK: true, Room: room})
+	return true
 }
 
 // full reports whether the socket has all the subscriptions it may have, and room is not among them.
@@ -365,6 +420,11 @@ func (s *Server) decode(sock *socketio.Socket, e *socketio.Event, want string) (
 // refuse tells the client what was wrong with an event. The connection stays.
 func (s *Server) refuse(sock *socketio.Socket, e *socketio.Event, problem string) {
 	s.metrics.badEvents.Inc()
+	fail(sock, e, problem)
+}
+
+// fail says why an event came to nothing.
+func fail(sock *socketio.Socket, e *socketio.Event, problem string) {
 	name := e.Name
 	if len(name) > 64 {
 		name = strings.ToValidUTF8(name[:64], "") + "…"

@@ -13,7 +13,6 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/photo-management/event-bus/adapter"
-	"github.com/photo-management/event-bus/routing"
 )
 
 // A bad message is counted by what was wrong, and gone: the next one is handled.
@@ -88,10 +87,8 @@ func TestBurstsInTheLog(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.DebugLevel)
-		rules, err := routing.Compile(routing.Default())
-		must(t, err)
 		s, err := New(Config{}, Parts{
-			Log: newFakeLog(), Rules: rules, Logger: zap.New(core), Metrics: prometheus.NewRegistry(),
+			Log: newFakeLog(), Logger: zap.New(core), Metrics: prometheus.NewRegistry(),
 		})
 		must(t, err)
 		for burst := range 3 {

@@ -30,15 +30,18 @@ var testSecret = []byte("0123456789abcdef0123456789abcdef")
 
 // setup says how a bus differs from the usual one.
 type setup struct {
-	config  Config
-	jwt     auth.Config
-	policy  auth.PolicyConfig
-	limit   auth.LimitConfig
-	rules   map[string][]routing.Rule
-	log     eventLog       // nil means one in memory
-	redis   *adapter.Redis // nil means fakes
-	leaders leaders        // nil means that it leads all channels
-	inputs  inputs         // nil means none
+	config Config
+	jwt    auth.Config
+	policy auth.PolicyConfig
+	limit  auth.LimitConfig
+	rules  map[string][]routing.Rule
+	// declared is what is declared besides those.
+	declared Declarations
+	log      eventLog       // nil means one in memory
+	redis    *adapter.Redis // nil means fakes
+	leaders  leaders        // nil means that it leads all channels
+	inputs   inputs         // nil means none
+	history  func(ctx context.Context, room string, n int) ([]adapter.Entry, error)
 }
 
 // bus is a Server on a free port, with the parts a test can get at.
@@ -76,7 +79,7 @@ func newBus(t testing.TB, with setup) *bus {
 	verifier, err := auth.NewVerifier(with.jwt, nil)
 	must(t, err)
 	parts := Parts{
-		Source: b.source, Log: with.log, Owners: b.owners,
+		Source: b.source, Log: with.log, History: with.history, Owners: b.owners,
 		Verifier: verifier, Logger: zap.New(core), Metrics: b.registry,
 	}
 	if with.redis == nil {
@@ -93,12 +96,11 @@ func newBus(t testing.TB, with setup) *bus {
 		parts.Policy, err = auth.NewPolicy(with.policy, owners)
 	}
 	must(t, err)
-	parts.Limiter, err = auth.NewLimiter(with.limit)
-	must(t, err)
-	parts.Rules, err = routing.Compile(with.rules)
-	must(t, err)
+	with.config.Limits.Connections = with.limit
+	parts.Declared = with.declared
+	parts.Declared.Rules = with.rules
 	if parts.Leaders = with.leaders; parts.Leaders == nil {
-		parts.Leaders = solo{parts.Rules.Channels()}
+		parts.Leaders = solo{slices.Sorted(maps.Keys(with.rules))}
 	}
 	if parts.Inputs = with.inputs; parts.Inputs == nil {
 		parts.Inputs = noInputs{}

@@ -3,11 +3,13 @@ package server
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/photo-management/event-bus/adapter"
 	"github.com/photo-management/event-bus/events"
+	"github.com/photo-management/event-bus/routing"
 	"github.com/photo-management/event-bus/server/socketio"
 )
 
@@ -15,67 +17,170 @@ import (
 type message struct {
 	payload []byte
 	cursor  adapter.Position
+	again   string // sets it apart from one that was delivered under its id
 }
 
+// arrival is a message on its way to the log, and what became of it so far.
+type arrival struct {
+	message
+	event   events.Event          // as it came
+	key     string                // what it counts as; empty if it is no event
+	limits  []routing.ThrottleAsk // that it must keep
+	refused error                 // why it goes to the dead letters instead
+	dropped string                // the filter that let it end here
+	result  events.Event          // as it goes on
+	targets []routing.Target      // where it goes
+}
+
+// goesOn reports whether nothing has stopped it.
+func (in *arrival) goesOn() bool { return in.refused == nil && in.dropped == "" }
+
 // ingest takes incoming messages of a channel to the log, in their order and together, however long that takes: it
-// fails only when the lease is gone. A bad message is counted, told once a burst, and gone; the others are taken. It
-// runs on the channel's leader only.
+// fails only when the lease is gone. What is no event, or not allowed, goes to the dead letters, and the others are
+// taken. It runs on the channel's leader only. Whatever asks or tells Redis may be done again.
 func (s *Server) ingest(ctx context.Context, lease adapter.Lease, messages []message) error {
-	channel := lease.Channel
-	decoded := make([]events.Event, 0, len(messages))
-	records := make([]adapter.Record, 0, len(messages))
-	for _, m := range messages {
-		ev, err := events.Decode(m.payload, s.cfg.MaxEvent)
-		switch {
-		case err == nil:
-			records = append(records, s.route(channel, ev, m.cursor))
-		case m.cursor != (adapter.Position{}):
-			s.drop(channel, m, err)
-			records = append(records, adapter.Record{Cursor: m.cursor}) // it must not be read again
-		default:
-			s.drop(channel, m, err)
-			continue
-		}
-		decoded = append(decoded, ev)
-	}
-	if len(records) == 0 {
-		return nil
+	channel, d := lease.Channel, s.decisions.Load()
+	batch := make([]arrival, len(messages))
+	for i, m := range messages {
+		batch[i] = s.receive(d, channel, m)
 	}
 	var fresh []bool
 	err := s.persist(ctx, func() (err error) {
-		if err = s.noteOwners(ctx, channel, decoded, records); err == nil {
+		if err = s.decide(ctx, d, channel, batch); err != nil {
+			return err
+		}
+		if err = s.bury(ctx, channel, batch); err != nil {
+			return err
+		}
+		if err = s.noteOwners(ctx, channel, batch); err != nil {
+			return err
+		}
+		if records := records(batch); len(records) > 0 {
 			fresh, err = s.Log.Append(ctx, lease, records)
 		}
 		return err
 	})
+	if err == nil {
+		s.account(channel, batch, fresh)
+	}
+	return err
+}
+
+// receive makes of a message an event, if it is one that may come in.
+func (s *Server) receive(d *decisions, channel string, m message) arrival {
+	in := arrival{message: m}
+	if in.event, in.refused = events.Decode(m.payload, s.cfg.MaxEvent); in.refused != nil {
+		return in
+	}
+	in.key = adapter.Key(channel, in.event.ID)
+	if m.again != "" {
+		in.key = adapter.Key(channel, in.event.ID+"\x00"+m.again)
+	}
+	in.limits, in.refused = d.admit(channel, in.event)
+	return in
+}
+
+// decide has limits and filters say what becomes of each event, and rules where it goes.
+func (s *Server) decide(ctx context.Context, d *decisions, channel string, batch []arrival) error {
+	if err := s.limit(ctx, batch); err != nil {
+		return err
+	}
+	evs := make([]events.Event, 0, len(batch))
+	of := make([]int, 0, len(batch))
+	for i := range batch {
+		if batch[i].dropped = ""; batch[i].refused == nil {
+			evs, of = append(evs, batch[i].event), append(of, i)
+		}
+	}
+	outcomes, err := d.filters.Apply(ctx, routing.Inbound, channel, evs, s.throttle)
 	if err != nil {
 		return err
 	}
-	for i, ev := range decoded {
-		if records[i].Key != "" {
-			s.metrics.received(channel, ev.Type, fresh[i])
+	for j, i := range of {
+		in, out := &batch[i], routing.Outcome{Event: evs[j]}
+		if outcomes != nil {
+			out = outcomes[j]
+		}
+		in.refused, in.dropped = out.Err, out.Dropped
+		if in.goesOn() {
+			in.result = out.Event
+			in.targets = d.rules.TargetsWith(channel, out.Event, out)
 		}
 	}
 	return nil
 }
 
-func (s *Server) drop(channel string, m message, err error) {
-	s.metrics.ingestError(channel, err)
-	s.dropLog.Do(func() {
-		s.Logger.Warn("message dropped", zap.String("channel", channel), zap.Int("bytes", len(m.payload)), zap.Error(err))
-	})
-}
-
-// route makes of an event what goes to its rooms.
-func (s *Server) route(channel string, ev events.Event, cursor adapter.Position) adapter.Record {
-	r := adapter.Record{Key: adapter.Key(channel, ev.ID), Cursor: cursor}
-	for _, t := range s.Rules.Targets(channel, ev) {
-		r.Messages = append(r.Messages, adapter.Message{Rooms: t.Rooms, Args: socketio.Args(t.Event, ev.Raw())})
+// records are what goes into the log: the events, and of what ends here that it has been dealt with.
+func records(batch []arrival) []adapter.Record {
+	all := make([]adapter.Record, 0, len(batch))
+	for i := range batch {
+		in := &batch[i]
+		switch {
+		case in.goesOn():
+			r := adapter.Record{Key: in.key, Cursor: in.cursor, Event: in.result.Raw()}
+			for _, t := range in.targets {
+				r.Messages = append(r.Messages, adapter.Message{Rooms: t.Rooms, Args: socketio.Args(t.Event, in.result.Raw())})
+			}
+			all = append(all, r)
+		case in.refused == nil: // the successor of this replica shall not decide again
+			all = append(all, adapter.Record{Key: in.key, Cursor: in.cursor})
+		case in.cursor != (adapter.Position{}): // it must not be read again
+			all = append(all, adapter.Record{Cursor: in.cursor})
+		}
 	}
-	return r
+	return all
 }
 
-// owner is what uploaded and deleted photos tell about.
+// account counts a batch that is dealt with. fresh is for each of its records.
+func (s *Server) account(channel string, batch []arrival, fresh []bool) {
+	next := 0
+	for i := range batch {
+		in := &batch[i]
+		isFresh := false
+		if in.refused == nil || in.cursor != (adapter.Position{}) {
+			isFresh = fresh[next]
+			next++
+		}
+		switch {
+		case in.refused != nil:
+			s.metrics.ingestError(channel, in.refused)
+			s.dropLog.Do(func() {
+				s.Logger.Warn("message dropped", zap.String("channel", channel), zap.Int("bytes", len(in.payload)), zap.Error(in.refused))
+			})
+		case in.dropped != "":
+			s.metrics.filtered("inbound", channel, in.event.Type)
+		default:
+			s.metrics.received(channel, in.event.Type, isFresh)
+		}
+	}
+}
+
+// bury puts what was refused among the dead letters. Letters that are there already are not doubled.
+func (s *Server) bury(ctx context.Context, channel string, batch []arrival) error {
+	if s.DeadLetters == nil {
+		return nil
+	}
+	for i := range batch {
+		in := &batch[i]
+		if in.refused == nil {
+			continue
+		}
+		added, err := s.DeadLetters.Add(ctx, adapter.DeadLetter{
+			Channel: channel, Reason: "validation", Category: "validation", Error: in.refused.Error(), Attempts: 1,
+			EventID: in.event.ID, EventType: in.event.Type, Event: in.payload, At: time.Now(),
+		})
+		if err != nil {
+			return err
+		}
+		if added {
+			s.metrics.deadLetters.WithLabelValues(channel, "validation").Inc()
+			s.auditRefusal(channel, in)
+		}
+	}
+	return nil
+}
+
+// What uploaded and deleted photos tell about.
 var (
 	photoPath = mustPath("data.photoId")
 	userPath  = mustPath("data.userId")
@@ -91,13 +196,14 @@ func mustPath(p string) events.Path {
 
 // noteOwners keeps whose a photo is, before its event is out and somebody asks for the photo. The event goes on when
 // that fails: its readers are not to blame. One that came before changes nothing.
-func (s *Server) noteOwners(ctx context.Context, channel string, evs []events.Event, records []adapter.Record) error {
+func (s *Server) noteOwners(ctx context.Context, channel string, batch []arrival) error {
 	var about []events.Event
 	var keys []string
-	for i, ev := range evs {
-		if (ev.Type == events.PhotoUploaded || ev.Type == events.PhotoDeleted) && name(ev, photoPath) != "" {
+	for i := range batch {
+		ev := batch[i].event
+		if batch[i].goesOn() && (ev.Type == events.PhotoUploaded || ev.Type == events.PhotoDeleted) && name(ev, photoPath) != "" {
 			about = append(about, ev)
-			keys = append(keys, records[i].Key)
+			keys = append(keys, batch[i].key)
 		}
 	}
 	if len(about) == 0 {

@@ -26,6 +26,11 @@ func (s *Server) lead(ctx context.Context, lease adapter.Lease) {
 	c := s.channels[lease.Channel]
 	s.metrics.leases.WithLabelValues(c.name).Set(1)
 	defer s.metrics.leases.WithLabelValues(c.name).Set(0)
+	select {
+	case <-s.declared.known: // nothing is let through that somebody has declared a filter for
+	case <-ctx.Done():
+		return
+	}
 	// First hear what the predecessor has written: the rest of what is waiting, it has not.
 	if s.persist(ctx, func() error { return s.Log.Wait(ctx) }) != nil {
 		return
@@ -36,6 +41,9 @@ func (s *Server) lead(ctx context.Context, lease adapter.Lease) {
 	defer inputs.Wait()
 	if c.durable {
 		inputs.Go(func() { s.consume(ctx, lease, c) })
+		if s.Subscriptions != nil {
+			inputs.Go(func() { s.Subscriptions.Lead(ctx, c.name) })
+		}
 	}
 	for {
 		batch, err := c.waiting.batch(ctx)
@@ -72,8 +80,8 @@ func (s *Server) consume(ctx context.Context, lease adapter.Lease, c *channel) {
 			var messages []message
 			size := 0
 			for i, in := range batch {
-				messages = append(messages, message{payload: in.Payload, cursor: in.Position})
-				if size += len(in.Payload); size >= batchBytes || i == len(batch)-1 {
+				messages = append(messages, message{payload: in.Payload, cursor: in.Position, again: in.Again})
+				if size += len(in.Payload); size >= batchBytes || len(messages) == c.waiting.most || i == len(batch)-1 {
 					if err := c.take(ctx, lease, messages); err != nil {
 						return err
 					}

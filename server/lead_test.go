@@ -140,6 +140,15 @@ func (b *bus) hear(t *testing.T, channel, payload string) {
 
 func upload(id string) string { return event(id, "photo.uploaded", ``, `,"clientId":"c"`) }
 
+// record is what a leader makes of an event.
+func (b *bus) record(channel, payload string) adapter.Record {
+	b.t.Helper()
+	d := b.decisions.Load()
+	batch := []arrival{b.receive(d, channel, message{payload: []byte(payload)})}
+	must(b.t, b.decide(b.t.Context(), d, channel, batch))
+	return records(batch)[0]
+}
+
 func TestStandbyKeepsWhatItHears(t *testing.T) {
 	t.Parallel()
 	b, e, log := parliament(t, noInputs{})
@@ -150,7 +159,7 @@ func TestStandbyKeepsWhatItHears(t *testing.T) {
 	}
 	c.quiet()
 	// Another replica leads, and writes the first of them.
-	_, err := log.fakeLog.Append(t.Context(), adapter.Lease{}, []adapter.Record{b.route("photo:upload", decoded(t, upload("1")), adapter.Position{})})
+	_, err := log.fakeLog.Append(t.Context(), adapter.Lease{}, []adapter.Record{b.record("photo:upload", upload("1"))})
 	must(t, err)
 	c.want("upload.event", upload("1"))
 	b.wantMetric(2, "waiting_events", "channel", "photo:upload")

@@ -2,10 +2,13 @@ package server
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/photo-management/event-bus/adapter"
+	"github.com/photo-management/event-bus/auth"
 	"github.com/photo-management/event-bus/events"
 	"github.com/photo-management/event-bus/server/socketio"
 )
@@ -27,15 +30,41 @@ type metrics struct {
 	leases         *prometheus.GaugeVec
 	retries        prometheus.Counter
 	trimmed        *prometheus.CounterVec
+	deadLetters    *prometheus.CounterVec
+	dropped        *prometheus.CounterVec
+	publications   *prometheus.CounterVec
+	publishErrors  *prometheus.CounterVec
+	publishTime    *prometheus.HistogramVec
 
+	badDeclarations prometheus.Counter
+
+	tally *adapter.Tally // nil: nobody sums up
+	sums  struct{ connected, disconnected, recovered, refused, published, received, errors atomic.Int64 }
 	// by channel and type, so that the ingest path looks no label up
-	byType map[string]map[string]prometheus.Counter
+	byType map[string]map[string]received
 }
+
+// received is where events of a type on a channel are counted.
+type received struct {
+	prometheus.Counter
+	tally string
+}
+
+// What a Tally counts: one of these, the channel and the type, with bars between.
+const (
+	tallyPublished = "published"
+	tallyReceived  = "received"
+	tallyDuplicate = "duplicate"
+	tallyFiltered  = "filtered"
+	tallyError     = "error"
+)
+
+func tallyName(what, channel, eventType string) string { return what + "|" + channel + "|" + eventType }
 
 // otherType is the event_type of what is not one of ours.
 const otherType = "other"
 
-func newMetrics(sockets *socketio.Server, channels map[string]*channel, reg prometheus.Registerer) *metrics {
+func newMetrics(sockets *socketio.Server, channels map[string]*channel, types []string, tally *adapter.Tally, reg prometheus.Registerer) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "eventbus_" + name, Help: help}, labels)
 		reg.MustRegister(c)
@@ -65,18 +94,29 @@ func newMetrics(sockets *socketio.Server, channels map[string]*channel, reg prom
 		leases: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "eventbus_leases_held", Help: "1 while this replica leads the channel.",
 		}, []string{"channel"}),
-		byType: map[string]map[string]prometheus.Counter{},
+		deadLetters:   counter("ingest_dead_letters_total", "Messages from Redis that were refused, and are among the dead letters.", "channel", "reason"),
+		dropped:       counter("events_filtered_total", "Events dropped by filters.", "direction", "channel", "event_type"),
+		publications:  counter("events_published_total", "Events published through this service.", "channel", "event_type"),
+		publishErrors: counter("event_publish_errors_total", "Events that were not published through this service.", "channel", "error_type"),
+		publishTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "eventbus_event_publish_duration_milliseconds",
+			Help:    "Time to publish an event, or a batch of them, through this service.",
+			Buckets: []float64{1, 5, 10, 25, 50, 100, 250, 500, 1000},
+		}, []string{"channel"}),
+		badDeclarations: counter("declarations_refused_total", "Times that what was declared at run time could not be taken over.").WithLabelValues(),
+		tally:           tally,
+		byType:          map[string]map[string]received{},
 	}
-	reg.MustRegister(m.broadcast, m.leases)
+	reg.MustRegister(m.broadcast, m.leases, m.publishTime)
 	gauge("websocket_active_connections", "Open connections, whatever their transport.", func() float64 {
 		return float64(sockets.Engine().Len())
 	})
 	gauge("active_rooms_total", "Rooms that have members.", func() float64 { return float64(sockets.Of("/").Rooms()) })
 	for channel, c := range channels {
 		m.leases.WithLabelValues(channel).Set(0)
-		m.byType[channel] = map[string]prometheus.Counter{}
-		for _, t := range append(events.Types(), otherType) {
-			m.byType[channel][t] = m.events.WithLabelValues(channel, t)
+		m.byType[channel] = map[string]received{}
+		for _, t := range append(types, otherType) {
+			m.byType[channel][t] = received{m.events.WithLabelValues(channel, t), tallyName(tallyReceived, channel, t)}
 		}
 		waitingGauge(reg, channel, c.waiting)
 	}
@@ -98,25 +138,94 @@ func waitingGauge(reg prometheus.Registerer, channel string, w *waiting) {
 	)
 }
 
-func (m *metrics) received(channel, eventType string, fresh bool) {
-	if !fresh {
-		m.duplicates.WithLabelValues(channel).Inc()
-		return
-	}
+// known is an event type as a label: those that nobody has declared are one.
+func (m *metrics) known(channel, eventType string) string {
 	if _, ok := m.byType[channel][eventType]; !ok {
-		eventType = otherType
+		return otherType
 	}
-	if c, ok := m.byType[channel][eventType]; ok { // a source hands over what it was asked for
-		c.Inc()
+	return eventType
+}
+
+func (m *metrics) add(what, channel, eventType string) {
+	if m.tally != nil {
+		m.tally.Add(tallyName(what, channel, eventType), 1)
 	}
 }
 
+func (m *metrics) received(channel, eventType string, fresh bool) {
+	eventType = m.known(channel, eventType)
+	if !fresh {
+		m.duplicates.WithLabelValues(channel).Inc()
+		m.add(tallyDuplicate, channel, eventType)
+		return
+	}
+	if c, ok := m.byType[channel][eventType]; ok { // a source hands over what it was asked for
+		c.Inc()
+		m.sums.received.Add(1)
+		if m.tally != nil {
+			m.tally.Add(c.tally, 1)
+		}
+	}
+}
+
+// filtered counts an event that a filter dropped.
+func (m *metrics) filtered(direction, channel, eventType string) {
+	eventType = m.known(channel, eventType)
+	m.dropped.WithLabelValues(direction, channel, eventType).Inc()
+	m.add(tallyFiltered, channel, eventType)
+}
+
+// published counts an event that somebody published through us, or tried to.
+func (m *metrics) published(p Published, eventType string, took time.Duration) {
+	if _, ok := m.byType[p.Channel]; !ok {
+		p.Channel = otherType // of the caller's invention
+	}
+	eventType = m.known(p.Channel, eventType)
+	switch {
+	case p.Err != nil:
+		m.publishErrors.WithLabelValues(p.Channel, publishError(p.Err)).Inc()
+	case p.Dropped != "":
+		m.filtered("outbound", p.Channel, eventType)
+	default:
+		m.publications.WithLabelValues(p.Channel, eventType).Inc()
+		m.sums.published.Add(1)
+		m.publishTime.WithLabelValues(p.Channel).Observe(float64(took) / float64(time.Millisecond))
+		m.add(tallyPublished, p.Channel, eventType)
+	}
+}
+
+// publishError bounds the label values of what went wrong.
+func publishError(err error) string {
+	switch {
+	case errors.Is(err, ErrLimited):
+		return "rate_limit"
+	case errors.Is(err, events.ErrInvalid):
+		return "validation"
+	case errors.Is(err, auth.ErrDenied):
+		return "permission"
+	}
+	return "redis"
+}
+
 func (m *metrics) ingestError(channel string, err error) {
+	m.add(tallyError, channel, "")
+	m.sums.errors.Add(1)
 	kind := "malformed"
-	if errors.Is(err, events.ErrTooLarge) {
+	switch {
+	case errors.Is(err, events.ErrTooLarge):
 		kind = "too_large"
+	case errors.Is(err, ErrLimited):
+		kind = "rate_limit"
+	case errors.Is(err, events.ErrInvalid):
+		kind = "invalid"
 	}
 	m.errors.WithLabelValues(channel, kind, "validation").Inc()
+}
+
+// refuse counts a connection that was refused in the handshake.
+func (m *metrics) refuse(why string) {
+	m.refused.WithLabelValues(why).Inc()
+	m.sums.refused.Add(1)
 }
 
 func (m *metrics) delivered(entries int, took time.Duration) {
@@ -125,5 +234,9 @@ func (m *metrics) delivered(entries int, took time.Duration) {
 }
 
 func (m *metrics) recovered(ok bool) {
+	m.sums.connected.Add(1)
+	if ok {
+		m.sums.recovered.Add(1)
+	}
 	m.recoveries.WithLabelValues(map[bool]string{true: "recovered", false: "new"}[ok]).Inc()
 }

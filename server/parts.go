@@ -2,13 +2,14 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/photo-management/event-bus/adapter"
 	"github.com/photo-management/event-bus/auth"
-	"github.com/photo-management/event-bus/routing"
+	"github.com/photo-management/event-bus/delivery"
 )
 
 // source is where plain events are heard: adapter.Listener.
@@ -78,14 +79,34 @@ type Parts struct {
 	Emitters *adapter.Emitters // nil: what those publish is not taken to the log
 	// Occupied follows the rooms that have members here, under a lock, and the ids of sockets; it may be nil.
 	Occupied func(namespace, room string, yes bool)
+	// History gives the last n events of a room, oldest first, as the log had them: adapter.Log. Nil means that they are
+	// not kept.
+	History func(ctx context.Context, room string, n int) ([]adapter.Entry, error)
 	// Find gives the internal address of a replica, host:port, where requests of its sessions are forwarded to. Nil
 	// means that they are not: polling clients then need a load balancer that sends each to one replica.
 	Find     func(ctx context.Context, replica string) (addr string, ok bool)
 	Owners   owners
-	Rules    *routing.Rules
+	Declared Declarations
 	Verifier *auth.Verifier
 	Policy   *auth.Policy
-	Limiter  *auth.Limiter
 	Logger   *zap.Logger
 	Metrics  prometheus.Registerer
+
+	// Store is what replicas share beside the log. Nil means that nothing can be declared at run time, that throttles and
+	// limits of event types are refused, and that nothing is counted for EventMetrics.
+	Store *adapter.Store
+	// Tables watches tables of it: adapter.WatchTables.
+	Tables func(ctx context.Context, every time.Duration, tables map[*adapter.Table]func([]adapter.Row)) error
+	// DeadLetters get what is refused. Nil means that it is dropped.
+	DeadLetters *adapter.DeadLetters
+	// Tally counts for EventMetrics. Nil means that they are not there.
+	Tally *adapter.Tally
+	// Subscriptions are run for the channels that this replica leads. Nil means that there are none.
+	Subscriptions *delivery.Subscribers
+	// Durable and Plain are how Publish gets events to Redis. Nil means that it cannot.
+	Durable, Plain publishing
+	// Audit hears who did what. Nil means that nobody does.
+	Audit *auth.Audit
+	// UserEvents limits the events of a user's clients over all replicas. Nil means no limit.
+	UserEvents *auth.SharedLimiter
 }

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/photo-management/event-bus/adapter"
+	"github.com/photo-management/event-bus/auth"
+	"github.com/photo-management/event-bus/delivery"
 	"github.com/photo-management/event-bus/events"
 	"github.com/photo-management/event-bus/server/engineio"
 	"github.com/photo-management/event-bus/server/socketio"
@@ -32,10 +35,24 @@ type Config struct {
 	Socket socketio.Options
 	// MaxEvent is the size in bytes of the largest event taken from Redis. Zero means 1 MiB.
 	MaxEvent int
+	// BatchSize is how many events of a channel go to the log at once. Zero means 128.
+	BatchSize int
+	// FlushInterval is how long an event may wait for such a batch to fill, which saves work under load and costs time
+	// otherwise. Zero means that it never waits.
+	FlushInterval time.Duration
 	// InputPrefix and a channel's name are the stream of its durable input. Zero means "eventbus:in:".
 	InputPrefix string
 	// MaxSubscriptions is how many photos and users one socket may subscribe to at a time. Zero means 1,000.
 	MaxSubscriptions int
+	// OnExpiry is what becomes of a connection when its token expires. Zero means that it is closed.
+	OnExpiry auth.OnExpiry
+	// Webhooks is what subscriptions may call.
+	Webhooks delivery.WebhookConfig
+	// Limits say how often clients may do what.
+	Limits auth.Limits
+	// TrustedProxies are those whose word on where a client comes from is believed. Their headers X-Forwarded-For and
+	// Forwarded have to be among Socket.Engine.Headers.
+	TrustedProxies []netip.Prefix
 	// Drain is the time over which open connections are closed at the end. Zero means 20 s.
 	Drain time.Duration
 }
@@ -46,6 +63,7 @@ func (c Config) withDefaults() Config {
 		c.Socket.Engine.Headers = []string{"Authorization"} // all that is asked for later
 	}
 	c.MaxEvent = cmp.Or(c.MaxEvent, events.DefaultMaxBytes)
+	c.BatchSize = cmp.Or(c.BatchSize, batchLen)
 	c.InputPrefix = cmp.Or(c.InputPrefix, "eventbus:in:")
 	c.MaxSubscriptions = cmp.Or(c.MaxSubscriptions, 1000)
 	c.Drain = cmp.Or(c.Drain, 20*time.Second)
@@ -56,18 +74,21 @@ func (c Config) withDefaults() Config {
 func (c Config) Validate() error {
 	var errs []error
 	for _, x := range []struct {
-		key string
-		ok  bool
+		key  string
+		ok   bool
+		want string
 	}{
-		{"performance.maxEventSize", c.MaxEvent >= 0},
-		{"security.maxSubscriptions", c.MaxSubscriptions >= 0},
-		{"server.drain", c.Drain >= 0},
+		{"performance.maxEventSize", c.MaxEvent >= 0, "zero for the default, or more than zero"},
+		{"performance.batchSize", c.BatchSize >= 0 && c.BatchSize <= maxBatch, fmt.Sprintf("1 to %d events, or zero for %d", maxBatch, batchLen)},
+		{"performance.flushInterval", c.FlushInterval >= 0 && c.FlushInterval <= time.Second, "0 to 1s"},
+		{"security.maxSubscriptions", c.MaxSubscriptions >= 0, "zero for the default, or more than zero"},
+		{"server.drain", c.Drain >= 0, "zero for the default, or more than zero"},
 	} {
 		if !x.ok {
-			errs = append(errs, fmt.Errorf("%s: want zero for the default, or more than zero", x.key))
+			errs = append(errs, fmt.Errorf("%s: want %s", x.key, x.want))
 		}
 	}
-	return errors.Join(append(errs, c.withDefaults().Socket.Validate())...)
+	return errors.Join(append(errs, c.OnExpiry.Validate(), c.Limits.Validate(), c.withDefaults().Socket.Validate())...)
 }
 
 // Server is one replica of the event bus.
@@ -77,9 +98,16 @@ type Server struct {
 	sockets  *socketio.Server
 	clients  *socketio.Namespace
 	channels map[string]*channel
-	forwards *forwarder // nil without Find
-	metrics  *metrics
-	state    atomic.Value // of error: why it is not ready, errReady when it is
+	declared *declared
+	// decisions are those in force, and revocations the tokens that are not.
+	decisions        atomic.Pointer[decisions]
+	revocations      auth.Revocations
+	users, addresses *auth.Limiter // connections of each
+	limits           atomic.Pointer[auth.Limits]
+	forwards         *forwarder // nil without Find
+	history          *history   // nil without Parts.History
+	metrics          *metrics
+	state            atomic.Value // of error: why it is not ready, errReady when it is
 
 	// What outsiders can bring about is told once in a while, each kind for itself.
 	dropLog, ownerLog, tokenLog, accessLog rate.Sometimes
@@ -105,9 +133,24 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	if parts.Peers != nil {
 		cfg.Socket.Cluster = fleet{parts.Log, parts.Peers}
 	}
-	s := &Server{cfg: cfg, Parts: parts, channels: map[string]*channel{}}
-	for _, name := range parts.Rules.Channels() {
-		s.channels[name] = &channel{name: name, waiting: newWaiting(name, eventID), ingest: s.ingest, durable: true}
+	s := &Server{cfg: cfg, Parts: parts, channels: map[string]*channel{}, declared: newDeclared(parts.Declared, parts.Store)}
+	decisions, err := parts.Declared.compile(cfg.MaxEvent)
+	if err != nil {
+		return nil, err
+	}
+	s.decisions.Store(decisions)
+	s.limits.Store(&cfg.Limits)
+	if s.users, err = auth.NewLimiter(cfg.Limits.Connections); err != nil {
+		return nil, err
+	}
+	if s.addresses, err = auth.NewLimiter(cfg.Limits.Of(cfg.Limits.PerIP)); err != nil {
+		return nil, err
+	}
+	s.declared.channels = decisions.rules.Channels()
+	for _, name := range s.declared.channels {
+		c := &channel{name: name, waiting: newWaiting(name, eventID), ingest: s.ingest, durable: true}
+		c.waiting.most, c.waiting.flush = cfg.BatchSize, cfg.FlushInterval
+		s.channels[name] = c
 	}
 	if parts.Emitters != nil {
 		s.channels[EmitterChannel] = &channel{name: EmitterChannel, waiting: newWaiting(EmitterChannel, wholePayload), ingest: s.ingestEmitted}
@@ -116,15 +159,18 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		l.First, l.Interval = 1, 10*time.Second
 	}
 	s.state.Store(errStarting)
+	if parts.History != nil {
+		s.history = newHistory(parts.History, cfg.Socket.Engine.WithDefaults().MaxQueue)
+		cfg.Socket.HistoryWindow = max(cfg.Socket.HistoryWindow, historyWindow)
+	}
 	if parts.Find != nil {
 		s.forwards = newForwarder(parts.Find, parts.Metrics)
 		cfg.Socket.Engine.Replica, cfg.Socket.Engine.Elsewhere = parts.ID, s.forwards.forward
 	}
-	var err error
 	if s.sockets, err = socketio.New(cfg.Socket); err != nil {
 		return nil, err
 	}
-	s.metrics = newMetrics(s.sockets, s.channels, parts.Metrics)
+	s.metrics = newMetrics(s.sockets, s.channels, decisions.registry.Types(), parts.Tally, parts.Metrics)
 	s.serveClients()
 	return s, nil
 }
@@ -143,6 +189,9 @@ func (s *Server) Ready() error {
 
 // Accepting is closed once Run takes connections.
 func (s *Server) Accepting() <-chan struct{} { return s.sockets.Engine().Accepting() }
+
+// TurnedAway counts the connections refused because there were too many.
+func (s *Server) TurnedAway() uint64 { return s.sockets.Engine().TurnedAway() }
 
 // Connections is the number of open connections.
 func (s *Server) Connections() int { return s.sockets.Engine().Len() }
@@ -168,6 +217,16 @@ func (s *Server) Run(ctx context.Context) error {
 	run(&sockets, "memory", func() error { return s.release(serving) })
 	run(&sockets, "verifier", func() error { return s.Verifier.Run(serving) })
 	run(&sockets, "leases", func() error { return s.Leaders.Run(serving, s.lead) })
+	run(&sockets, "declarations", func() error { return s.watch(serving) })
+	if s.Subscriptions != nil {
+		run(&sockets, "subscriptions", func() error { return s.Subscriptions.Run(serving) })
+	}
+	if s.UserEvents != nil {
+		run(&sockets, "limits", func() error { return s.UserEvents.Run(serving) })
+	}
+	if s.Tally != nil {
+		run(&store, "counts", func() error { return s.Tally.Run(storing) })
+	}
 	run(&ingest, "redis", func() error { return s.Source.Receive(stopping, s.subscription(stopping)) })
 	up := func(parts ...<-chan struct{}) {
 		for _, part := range parts {
@@ -220,7 +279,7 @@ func (s *Server) Run(ctx context.Context) error {
 // subscription is what is heard from Redis.
 func (s *Server) subscription(ctx context.Context) adapter.Subscription {
 	what := adapter.Subscription{
-		Channels: append([]string{s.Leaders.Voice()}, s.Rules.Channels()...),
+		Channels: append([]string{s.Leaders.Voice()}, s.declared.channels...),
 		Handle:   func(channel string, payload []byte) { s.hear(ctx, channel, payload) },
 		Up:       func() { s.Leaders.Hears(true) },
 		Down: func() {

@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// batchLen and batchBytes bound what goes to the log at once.
+	// batchLen, unless configuration says otherwise, and batchBytes bound what goes to the log at once.
 	batchLen   = 128
+	maxBatch   = 1024
 	batchBytes = 1 << 20
 	// waitingLen and waitingBytes bound what waits on a channel.
 	waitingLen   = 1 << 16
@@ -28,6 +29,8 @@ const (
 type waiting struct {
 	channel string
 	id      func(payload []byte) string // of a message, empty for what is none
+	most    int                         // messages in a batch
+	flush   time.Duration               // how long the oldest one may wait for a batch to fill
 
 	mu      sync.Mutex
 	items   []heard             // oldest first
@@ -49,7 +52,8 @@ type heard struct {
 
 func newWaiting(channel string, id func([]byte) string) *waiting {
 	return &waiting{
-		channel: channel, id: id, index: map[string][]uint64{}, more: make(chan struct{}, 1), less: make(chan struct{}, 1),
+		channel: channel, id: id, most: batchLen,
+		index: map[string][]uint64{}, more: make(chan struct{}, 1), less: make(chan struct{}, 1),
 	}
 }
 
@@ -122,22 +126,30 @@ func (w *waiting) lead(yes bool) {
 	wake(w.less) // nobody waits for room any more
 }
 
-// batch returns the oldest messages, once there are some. They stay until done.
+// batch returns the oldest messages, once there are some and they are enough or have waited long enough. They stay until
+// done.
 func (w *waiting) batch(ctx context.Context) ([]heard, error) {
 	for ctx.Err() == nil {
 		w.mu.Lock()
 		size, n := 0, 0
-		for n < min(len(w.items), batchLen) && (n == 0 || size+len(w.items[n].payload) <= batchBytes) {
+		for n < min(len(w.items), w.most) && (n == 0 || size+len(w.items[n].payload) <= batchBytes) {
 			size += len(w.items[n].payload)
 			n++
 		}
 		batch := slices.Clone(w.items[:n])
+		full := n == w.most || n < len(w.items)
 		w.mu.Unlock()
+		var due <-chan time.Time // never, while there is nothing
 		if n > 0 {
-			return batch, nil
+			left := w.flush - time.Since(batch[0].at)
+			if full || left <= 0 {
+				return batch, nil
+			}
+			due = time.After(left)
 		}
 		select {
 		case <-w.more:
+		case <-due:
 		case <-ctx.Done():
 		}
 	}

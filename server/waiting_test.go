@@ -159,3 +159,34 @@ func TestWaitingBatches(t *testing.T) {
 		t.Error("a batch of nothing")
 	}
 }
+
+// A batch goes when it is full, or when its oldest message has waited for the flush interval: no sooner and no later.
+func TestWaitingFillsABatch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWaiting("c", eventID)
+		w.most, w.flush = 3, time.Second
+		w.lead(true)
+		start := time.Now()
+		take := func(want int) {
+			t.Helper()
+			batch, err := w.batch(t.Context())
+			must(t, err)
+			if len(batch) != want {
+				t.Errorf("a batch of %d, want %d", len(batch), want)
+			}
+			w.done(batch[len(batch)-1].number)
+		}
+		hearsAll(t, w, "1", "2", "3", "4")
+		take(3)
+		if waited := time.Since(start); waited != 0 {
+			t.Errorf("a full batch waited %s", waited)
+		}
+		time.Sleep(400 * time.Millisecond)
+		hearsAll(t, w, "5")
+		take(2)
+		if waited := time.Since(start); waited != time.Second {
+			t.Errorf("the rest went after %s, want 1s", waited)
+		}
+	})
+}

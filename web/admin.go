@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"net/http"
 	"sync/atomic"
 
@@ -8,14 +9,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// AdminConfig says what the internal port asks. Ready and Metrics are required.
+// AdminConfig says what the internal port asks. Ready is required.
 type AdminConfig struct {
 	// Ready returns nil while the service should get traffic, otherwise the reason why not. It is called for every
 	// probe, from several goroutines, so it should answer from memory.
 	Ready func() error
 
-	// Metrics is what GET /metrics shows.
+	// Metrics is what GET /metrics shows. Nil means that there is no such page.
 	Metrics prometheus.Gatherer
+	// MetricsPath is where it is. Empty means /metrics.
+	MetricsPath string
 
 	// Health is what GET /health shows. Nil means a health without checks.
 	Health *Health
@@ -55,12 +58,26 @@ func NewAdmin(cfg AdminConfig) http.Handler {
 		respond(w, http.StatusOK, probe{Status: "ready"})
 	})))
 	mux.Handle("/health/startup", readOnly(startup(cfg.Ready)))
-	mux.Handle("/metrics", readOnly(promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 4})))
+	if cfg.Metrics != nil {
+		mux.Handle(cmp.Or(cfg.MetricsPath, "/metrics"), metricsPage(cfg.Metrics))
+	}
 	if cfg.API != nil {
 		newAPI(*cfg.API).mount(mux)
 	}
 	mux.Handle("/", notFound)
 	return mux
+}
+
+// NewMetrics returns the handler of a port that shows metrics alone, at a path.
+func NewMetrics(path string, from prometheus.Gatherer) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(path, metricsPage(from))
+	mux.Handle("/", notFound)
+	return mux
+}
+
+func metricsPage(from prometheus.Gatherer) http.Handler {
+	return readOnly(promhttp.HandlerFor(from, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 }
 
 // overallHealth answers 200 whatever it finds, because the probes that restart a container are pointed here: Redis being

@@ -135,8 +135,8 @@ func TestAPIReplacesWhatIsThere(t *testing.T) {
 	w := newWorld()
 	cfg := w.config()
 	subs := &w.subs
-	*subs = []Subscription{{ID: "s1", Channel: "c", Source: SourceAPI, Spec: json.RawMessage(`{}`), State: StateStopped,
-		CreatedAt: time.Unix(1, 0), LastMessageAt: time.Unix(2, 0), LastError: "410 Gone", MessageCount: 1, ErrorCount: 2, Pending: 3, Lag: 4}}
+	*subs = []Subscription{{ID: "s1", Channel: "c", Source: SourceAPI, Spec: json.RawMessage(`{}`), State: StatePaused,
+		CreatedAt: time.Unix(1, 0), LastMessageAt: time.Unix(2, 0), MessageCount: 1, ErrorCount: 2, Pending: 3, Lag: 4}}
 	w.filters = append(w.filters, Filter{"f1", SourceAPI, json.RawMessage(goodFilter)})
 	h := admin(cfg)
 	for _, c := range []struct {

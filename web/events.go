@@ -15,9 +15,12 @@ import (
 
 // Events takes events, and knows how many there were.
 type Events interface {
-	// Publish hands events to the bus in their order and returns one result for each. The error is for all: none was
+	// Publish hands somebody's events to the bus in their order and returns one result for each. The error is for all: none was
 	// taken, or it is not known which were; the caller may hand them in again, since the bus delivers an id once.
-	Publish(ctx context.Context, batch []Publication) ([]PublishResult, error)
+	Publish(ctx context.Context, who auth.Identity, batch []Publication) ([]PublishResult, error)
+
+	// Channel is the default channel of an event type, and whether the type is known.
+	Channel(eventType string) (channel string, known bool)
 
 	// Metrics counts the events of a time range, which lies within the last 24 hours.
 	Metrics(ctx context.Context, from, to time.Time) (EventMetrics, error)
@@ -100,7 +103,7 @@ func (a *api) publishEvent(c *call) error {
 	}
 	p.Plain = !durable
 	return c.once(once, func(ctx context.Context) (Answer, error) {
-		results, err := a.publish(ctx, []Publication{p})
+		results, err := a.publish(ctx, c.who, []Publication{p})
 		if err != nil {
 			return Answer{}, err
 		}
@@ -161,7 +164,7 @@ func (a *api) publishEvents(c *call) error {
 		good, places = append(good, p), append(places, i)
 	}
 	return c.once(once, func(ctx context.Context) (Answer, error) {
-		results, err := a.publish(ctx, good)
+		results, err := a.publish(ctx, c.who, good)
 		if err != nil {
 			return Answer{}, err
 		}
@@ -184,11 +187,11 @@ func (a *api) publishEvents(c *call) error {
 }
 
 // publish has one result for each, or an error.
-func (a *api) publish(ctx context.Context, batch []Publication) ([]PublishResult, error) {
+func (a *api) publish(ctx context.Context, who auth.Identity, batch []Publication) ([]PublishResult, error) {
 	if len(batch) == 0 {
 		return nil, nil
 	}
-	results, err := a.cfg.Events.Publish(ctx, batch)
+	results, err := a.cfg.Events.Publish(ctx, who, batch)
 	if err == nil && len(results) != len(batch) {
 		err = fmt.Errorf("%d results for %d events", len(results), len(batch))
 	}
@@ -222,7 +225,7 @@ func (a *api) publication(c *call, channel string, raw []byte, id string) (Publi
 	p := Publication{Channel: channel, Event: event}
 	if channel == "" {
 		var known bool
-		if p.Channel, known = events.Channel(event.Type); !known {
+		if p.Channel, known = a.cfg.Events.Channel(event.Type); !known {
 			return p, malformedField("channel", "is needed: the event's type has no channel of its own.")
 		}
 	}

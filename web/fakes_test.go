@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/photo-management/event-bus/auth"
+	"github.com/photo-management/event-bus/events"
 )
 
 // world is all that the API is built on, in memory. What was done is in changes.
@@ -69,7 +70,12 @@ func (w *world) done() []string {
 	return slices.Clone(w.changes)
 }
 
-func (w *world) Publish(_ context.Context, batch []Publication) ([]PublishResult, error) {
+func (w *world) Channel(eventType string) (string, bool) { return events.Channel(eventType) }
+
+func (w *world) Publish(_ context.Context, who auth.Identity, batch []Publication) ([]PublishResult, error) {
+	if who.UserID == "" {
+		return nil, errors.New("nobody publishes")
+	}
 	var results []PublishResult
 	for _, p := range batch {
 		if err := w.did("publish %s %s", p.Channel, p.Event.ID); err != nil {

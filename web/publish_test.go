@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/photo-management/event-bus/auth"
 	"github.com/photo-management/event-bus/events"
 )
 
@@ -191,7 +192,7 @@ func TestPublishLimitsOneEventOfABatch(t *testing.T) {
 
 type shortEvents struct{ *world }
 
-func (shortEvents) Publish(context.Context, []Publication) ([]PublishResult, error) {
+func (shortEvents) Publish(context.Context, auth.Identity, []Publication) ([]PublishResult, error) {
 	return []PublishResult{}, nil
 }
 

@@ -22,28 +22,27 @@ type Subscriptions interface {
 	Delete(ctx context.Context, id string) error // may be NotFound
 }
 
-// Subscription is one subscription and how it fares, over all replicas.
+// Subscription is one subscription and how it fares. Counts, times and the state are known to the replica that leads its
+// channel alone; Pending and Lag to all.
 type Subscription struct {
 	ID      string          `json:"id"`
 	Channel string          `json:"channel"`
 	Source  string          `json:"source"` // SourceConfiguration or SourceAPI
 	Spec    json.RawMessage `json:"spec"`
-	// State is active, paused while its circuit is open, or stopped after too many errors.
+	// State is active, or paused while its circuit is open.
 	State         string    `json:"state"`
 	CreatedAt     time.Time `json:"createdAt,omitzero"`
 	LastMessageAt time.Time `json:"lastMessageAt,omitzero"`
 	MessageCount  int64     `json:"messageCount"` // delivered
 	ErrorCount    int64     `json:"errorCount"`   // failed attempts
-	LastError     string    `json:"lastError,omitempty"`
-	Pending       int64     `json:"pending"` // being delivered or waiting for a retry
-	Lag           int64     `json:"lag"`     // not yet looked at
+	Pending       int64     `json:"pending"`      // being delivered or waiting for a retry
+	Lag           int64     `json:"lag"`          // not yet looked at
 }
 
 // States of a Subscription.
 const (
-	StateActive  = "active"
-	StatePaused  = "paused"
-	StateStopped = "stopped"
+	StateActive = "active"
+	StatePaused = "paused"
 )
 
 func (a *api) subscriptionOperations() []operation {

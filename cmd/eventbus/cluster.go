@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -26,6 +27,7 @@ type clusterConfig struct {
 	specific      bool
 	subscriptions string
 	log           adapter.LogConfig
+	history       adapter.HistoryConfig // of photos; no size, no history
 	sessionPrefix string
 	channelPrefix string
 	sharded       bool
@@ -39,6 +41,8 @@ func (c *clusterConfig) flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.log.Stream, "log-stream", "socket.io", "key of the stream that all replicas read, Node's servers with the streams adapter among them")
 	fs.StringVar(&c.subscriptions, "subscription-mode", "dynamic", "with the adapter sharded: as Node's subscriptionMode, which is static, dynamic or dynamic-private")
 	fs.DurationVar(&c.log.Dedupe, "dedupe-window", 24*time.Hour, "how long the id of an event is remembered, so that it is delivered once")
+	fs.IntVar(&c.history.Size, "history-size", 50, "events of a photo that are kept for who subscribes later and asks for them; 0 keeps none")
+	fs.DurationVar(&c.history.TTL, "history-ttl", time.Hour, "how long they are kept after the last one")
 	fs.StringVar(&c.sessionPrefix, "session-prefix", "sio:session:", "what the keys of the sessions of clients begin with")
 	fs.StringVar(&c.channelPrefix, "channel-prefix", "socket.io", "what the channels begin with on which servers ask each other")
 	fs.BoolVar(&c.sharded, "sharded-pubsub", false, "use sharded Pub/Sub for that, as Node's useShardedPubSub; needs Redis 7")
@@ -51,7 +55,7 @@ func (c *clusterConfig) check(all *config) error {
 	all.server.InputPrefix = cmp.Or(all.server.InputPrefix, cmp.Or(all.redis.KeyPrefix, "eventbus:")+"in:")
 	c.log.Window = max(all.server.Socket.RecoveryWindow, time.Second)
 	c.log.MaxEntry = max(4<<20, 2*all.server.MaxEvent)
-	errs := []error{c.log.Validate()}
+	errs := []error{c.log.Validate(), c.history.Validate()}
 	switch c.adapter {
 	case "streams":
 	case "pubsub", "sharded":
@@ -115,23 +119,23 @@ func (c *clusterConfig) advertised(addr net.Addr, redisAddr string) string {
 }
 
 // joinCluster makes the parts that this replica has in common with others: log, leases, sessions, questions.
-func joinCluster(ctx context.Context, cfg config, redis *adapter.Redis, internal net.Addr, parts *server.Parts, reg prometheus.Registerer, log *zap.Logger) error {
+func joinCluster(ctx context.Context, cfg config, redis *adapter.Redis, internal net.Addr, parts *server.Parts, reg prometheus.Registerer, log *zap.Logger) (list func() []adapter.Replica, err error) {
 	c := cfg.cluster
 	parts.ID = newReplicaID()
 	c.log.ID = parts.ID
-	channels := parts.Rules.Channels()
+	channels := parts.Declared.Channels()
 	warnings, err := redis.Check(ctx, adapter.CheckConfig{
 		Stream: c.log.Stream, SessionPrefix: c.sessionPrefix, InputPrefix: cfg.server.InputPrefix, Channels: channels,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, w := range warnings {
 		log.Warn("redis may lose what the service relies on", zap.String("problem", w))
 	}
 	events := redis.Log(c.log)
 	addr := c.advertised(internal, redis.Addr())
-	led := channels
+	led := slices.Clone(channels)
 	if c.adapter == "streams" { // else everybody hears emitters
 		led = append(led, server.EmitterChannel)
 	}
@@ -157,25 +161,30 @@ func joinCluster(ctx context.Context, cfg config, redis *adapter.Redis, internal
 		bus := adapter.NewPubSub(redis, peers, c.log, replicas.List)
 		parts.Log, parts.Peers, parts.Occupied = bus, bus, bus.Occupied
 		peerMetrics(reg, bus)
-		return nil
+		return replicas.List, nil
 	}
 	if err := events.Open(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	asked := adapter.NewPeers(redis, peers, replicas.List)
 	parts.Log, parts.Peers, parts.Emitters = events, asked, &adapter.Emitters{Prefix: c.channelPrefix}
+	if c.history.Size > 0 {
+		c.history.Prefixes = []string{"photo:"}
+		events.KeepHistory(c.history)
+		parts.History = events.History
+	}
 	logMetrics(reg, events)
 	peerMetrics(reg, asked)
 	if window := cfg.server.Socket.RecoveryWindow; window >= 0 {
 		sessions := adapter.SessionsConfig{ID: parts.ID, Prefix: c.sessionPrefix, KeyPrefix: redis.KeyPrefix(), Window: window}
 		if err := sessions.Validate(); err != nil {
-			return err
+			return nil, err
 		}
 		store := adapter.NewSessions(redis.Client(), sessions, log)
 		parts.Sessions = store
 		sessionMetrics(reg, store)
 	}
-	return nil
+	return replicas.List, nil
 }
 
 // clusterMetrics show how the way to Redis and to the other replicas is.

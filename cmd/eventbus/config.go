@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"go.uber.org/zap/zapcore"
-
 	"github.com/photo-management/event-bus/adapter"
 	"github.com/photo-management/event-bus/auth"
 	"github.com/photo-management/event-bus/server"
@@ -17,6 +15,9 @@ import (
 
 // config is all that serve can be told, composed from the packages' own.
 type config struct {
+	file          string
+	sections      sections          // of the file
+	values        map[string]string // of all settings, by flag
 	dev           bool
 	embeddedPort  int
 	embeddedAddr  string // of the embedded Redis, once it is there
@@ -24,25 +25,38 @@ type config struct {
 	websocketPort int
 	healthHost    string
 	healthPort    int
-	logLevel      zapcore.Level
+	certFile      string
+	keyFile       string
+	healthTLS     bool
+	proxies       []string
+	monitoring    monitoringConfig
 
 	redis     adapter.RedisConfig
 	cluster   clusterConfig
 	jwt       auth.Config
 	jwtSecret string
-	limit     auth.LimitConfig
+	expiresIn time.Duration
+	limits    auth.Limits
+	audit     auth.AuditConfig
 	policy    auth.PolicyConfig
+	delivery  deliveryConfig
 	server    server.Config
+	declared  server.Declarations
 }
 
 func (c *config) flags(fs *flag.FlagSet) {
+	fs.StringVar(&c.file, "config-file", "", "YAML file with settings by their keys, and with rules, filters and subscriptions; flags and environment win over it")
 	fs.BoolVar(&c.dev, "dev", false, "development: listen on loopback, make a secret and a token, and without a Redis start an embedded one")
 	fs.IntVar(&c.embeddedPort, "embedded-redis-port", 6380, "port of the embedded Redis; a free one if it is taken or 0")
 	fs.StringVar(&c.websocketHost, "websocket-host", "", "address Socket.IO and the demo page listen on; all, or loopback with --dev")
 	fs.IntVar(&c.websocketPort, "websocket-port", 3003, "port of Socket.IO and the demo page; 0 takes a free one")
 	fs.StringVar(&c.healthHost, "health-host", "", "address health and metrics listen on; all, or loopback with --dev")
 	fs.IntVar(&c.healthPort, "health-port", 3004, "port of health and metrics; 0 takes a free one")
-	fs.Func("log-level", "debug, info, warn or error (default info)", func(v string) error { return c.logLevel.Set(v) })
+	fs.StringVar(&c.certFile, "tls-cert-file", "", "PEM file of the certificate of the websocket port, read again when it changes; without one it is for a proxy to do TLS")
+	fs.StringVar(&c.keyFile, "tls-key-file", "", "PEM file of the key of that certificate")
+	fs.BoolVar(&c.healthTLS, "health-tls", false, "do TLS on the health port too, with the same certificate; turns forwarding of polls off")
+	fs.Var((*list)(&c.proxies), "trusted-proxies", "comma-separated networks, like 10.0.0.0/8, of the proxies whose X-Forwarded-For says where a client is")
+	c.monitoring.flags(fs)
 
 	redisFlags(fs, &c.redis)
 	c.cluster.flags(fs)
@@ -54,13 +68,12 @@ func (c *config) flags(fs *flag.FlagSet) {
 	fs.Var((*list)(&c.jwt.Algorithms), "jwt-algorithms", "comma-separated algorithms that tokens may use; by default what the key is for")
 	fs.StringVar(&c.jwt.Issuer, "jwt-issuer", "", "iss that tokens must have")
 	fs.StringVar(&c.jwt.Audience, "jwt-audience", "", "aud that tokens must have")
-	fs.Func("photo-access", "who may subscribe to a photo: owner, permission or any (default owner)", func(v string) error {
-		c.policy.PhotoAccess = auth.PhotoAccess(v)
-		return nil
-	})
-	fs.BoolVar(&c.limit.Enabled, "rate-limit", true, "limit how often a user may connect")
-	fs.IntVar(&c.limit.Max, "rate-limit-max", 60, "connections that a user may make in the window")
-	fs.DurationVar(&c.limit.Window, "rate-limit-window", time.Minute, "the window of the rate limit")
+	fs.StringVar((*string)(&c.policy.PhotoAccess), "photo-access", string(auth.PhotoOwner), "who may subscribe to a photo: owner, permission or any")
+	fs.DurationVar(&c.expiresIn, "jwt-expires-in", 24*time.Hour, "how long the token is good that --dev makes")
+	fs.StringVar((*string)(&c.jwt.OnExpiry), "jwt-on-expiry", string(auth.CloseOnExpiry), "what becomes of a connection whose token expires: close, or keep for front-ends that cannot renew it")
+	limitFlags(fs, &c.limits)
+	auditFlags(fs, &c.audit)
+	c.delivery.flags(fs)
 
 	s, e := &c.server.Socket, &c.server.Socket.Engine
 	fs.DurationVar(&e.PingInterval, "ping-interval", 25*time.Second, "time between heartbeats")
@@ -74,6 +87,9 @@ func (c *config) flags(fs *flag.FlagSet) {
 	fs.DurationVar(&s.RecoveryWindow, "recovery-window", 2*time.Minute, "how long a client may be away and get everything it missed; negative turns recovery off")
 	fs.IntVar(&s.RecoveryBytes, "recovery-bytes", 256<<20, "bytes of events kept for that; over it the oldest go")
 	fs.IntVar(&c.server.MaxEvent, "max-event-size", 1<<20, "bytes of the largest event taken from Redis")
+	fs.IntVar(&c.server.BatchSize, "batch-size", 128, "events of a channel that go to the log at once, at most")
+	fs.DurationVar(&c.server.FlushInterval, "flush-interval", 0, "time that an event may wait for such a batch to fill")
+	fs.IntVar(&e.MaxConnections, "connection-limit", 0, "connections that may be open at once; 0 is no limit")
 	fs.IntVar(&c.server.MaxSubscriptions, "max-subscriptions", 1000, "photos and users that one socket may subscribe to")
 	fs.DurationVar(&c.server.Drain, "drain-timeout", 20*time.Second, "time over which connections are closed at the end")
 }
@@ -101,6 +117,7 @@ func (c *config) check() error {
 		errs = append(errs, errors.New("redis-url (REDIS_URL), redis-host (REDIS_HOST) or redis-addresses (REDIS_ADDRESSES): "+
 			"none is set; name your Redis, or try --dev"))
 	}
+	errs = append(errs, c.checkParts()...)
 	c.jwt.Secret = []byte(c.jwtSecret)
 	c.redis.MaxMessage = c.server.MaxEvent
 	switch {
@@ -109,7 +126,7 @@ func (c *config) check() error {
 	default:
 		errs = append(errs, c.jwt.Validate())
 	}
-	errs = append(errs, c.redis.Validate(), c.limit.Validate(), c.policy.Validate(), c.server.Validate(), c.cluster.check(c))
+	errs = append(errs, c.redis.Validate(), c.policy.Validate(), c.server.Validate(), c.cluster.check(c))
 	if err := errors.Join(errs...); err != nil {
 		return usageError{err}
 	}

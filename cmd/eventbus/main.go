@@ -15,10 +15,13 @@ import (
 const usage = `Usage: eventbus COMMAND [FLAGS]
 
 Commands:
-  serve     run the service; --dev needs nothing else
-  publish   publish events to Redis
-  tail      print what a browser would receive
-  token     make a token for development
+  serve          run the service; --dev needs nothing else
+  publish        publish events to Redis
+  tail           print what a browser would receive
+  token          make a token for development
+  dlq            show dead letters, and have them delivered again
+  check-config   report everything that is wrong with a configuration
+  healthcheck    ask the service on this machine whether it lives
 
 eventbus COMMAND --help lists a command's flags. Settings, like how to reach Redis, can be in the environment too:
 --redis-url is REDIS_URL there.
@@ -32,7 +35,10 @@ type stdio struct {
 	out, err io.Writer
 }
 
-var commands = map[string]command{"serve": serve, "publish": publish, "tail": tail, "token": token}
+var commands = map[string]command{
+	"serve": serve, "publish": publish, "tail": tail, "token": token, "dlq": deadLetters, "check-config": checkConfig,
+	"healthcheck": healthcheck,
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -8,10 +8,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime"
 	"strconv"
 	"sync"
-	"time"
+	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -20,7 +21,6 @@ import (
 
 	"github.com/photo-management/event-bus/adapter"
 	"github.com/photo-management/event-bus/auth"
-	"github.com/photo-management/event-bus/routing"
 	"github.com/photo-management/event-bus/server"
 	"github.com/photo-management/event-bus/web"
 )
@@ -30,7 +30,7 @@ func serve(ctx context.Context, args []string, std stdio) error {
 	var cfg config
 	fs := newFlags("serve", "Runs the service until it is told to stop (SIGTERM), then drains.", std)
 	cfg.flags(fs)
-	if err := parseFlags(fs, args, nil); err != nil {
+	if err := cfg.read(fs, args, nil); err != nil {
 		return err
 	}
 	if cfg.dev && cfg.jwtSecret == "" && cfg.jwt.KeyFile == "" && cfg.jwt.JWKSURL == "" {
@@ -39,11 +39,15 @@ func serve(ctx context.Context, args []string, std stdio) error {
 	if err := cfg.check(); err != nil {
 		return err
 	}
-	log := newLogger(cfg, std)
+	level := zap.NewAtomicLevelAt(cfg.monitoring.logLevel)
+	log := newLogger(cfg, level, std)
 	if weak := cfg.jwt.Weak(); weak != "" && !cfg.dev {
 		log.Warn("weak configuration", zap.String("problem", weak))
 	}
-	return serveWith(ctx, cfg, std, log)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	return serveWith(ctx, cfg, std, log, level, reloads{hangups, args, std})
 }
 
 // ballastBytes make the collector wait for 16 MiB of garbage where it would wait for 4: collecting a small heap
@@ -52,7 +56,7 @@ func serve(ctx context.Context, args []string, std stdio) error {
 const ballastBytes = 16 << 20
 
 // serveWith builds the service bottom up, runs it, and takes it down top first.
-func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger) error {
+func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger, level zap.AtomicLevel, hangups reloads) error {
 	ballast := make([]byte, ballastBytes)
 	defer runtime.KeepAlive(ballast)
 	below, stop := context.WithCancel(context.WithoutCancel(ctx)) // what outlives the drain
@@ -92,37 +96,63 @@ func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger) erro
 	defer internal.Close()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	srv, verifier, err := newServer(ctx, cfg, redis, internal.Addr(), registry, log)
+	s, err := newReplica(ctx, cfg, redis, internal.Addr(), registry, level, log)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil
 	case err != nil:
 		return err
 	}
+	srv := s.srv
+	publicConfig, internalConfig, certificates, err := listenConfigs(cfg, log)
+	if err != nil {
+		return err
+	}
+	var metrics net.Listener
+	if cfg.monitoring.metrics && cfg.monitoring.metricsPort != 0 {
+		if metrics, err = net.Listen("tcp", net.JoinHostPort(cfg.healthHost, strconv.Itoa(cfg.monitoring.metricsPort))); err != nil {
+			return fmt.Errorf("metrics-port (METRICS_PORT): %w", err)
+		}
+		defer metrics.Close()
+	}
 	announce(cfg, std, log, public.Addr(), internal.Addr())
 
-	errorLog, _ := zap.NewStdLogAt(log, zapcore.DebugLevel)
-	httpConfig := web.ServeConfig{ErrorLog: errorLog}
-	var failed [3]error
+	var failed [4]error
 	running, cancel := context.WithCancel(ctx) // ends when it shall, or when one of the listeners has failed
 	defer cancel()
 	serving, stopServing := context.WithCancel(below)
+	recording, recorded := context.WithCancel(context.WithoutCancel(ctx)) // the audit ends when nobody reports any more
+	var recorder sync.WaitGroup
+	recorder.Go(func() { _ = s.audit.Run(recording) })
+	defer recorder.Wait()
+	defer recorded()
+	background.Go(func() { _ = s.health.Run(below) })
+	background.Go(func() { _ = s.publishing.Run(below) })
+	background.Go(func() { hangups.watch(below, s, cfg, certificates) })
 	var listener sync.WaitGroup
 	listener.Go(func() {
 		select { // until then, connections wait where the kernel keeps them
 		case <-srv.Accepting():
-			failed[0] = web.Serve(serving, public, publicHandler(cfg, srv, redis, verifier), httpConfig)
+			failed[0] = web.Serve(serving, public, publicHandler(cfg, srv, redis), publicConfig)
 		case <-serving.Done():
 		}
 		cancel()
 	})
 	background.Go(func() { // last to go, so that the probes hear of the drain
 		admin := http.NewServeMux()
-		admin.Handle("/", web.NewAdmin(web.AdminConfig{Ready: srv.Ready, Metrics: registry}))
+		admin.Handle("/", web.NewAdmin(web.AdminConfig{
+			Ready: srv.Ready, Metrics: gatherer(cfg, registry), MetricsPath: cfg.monitoring.metricsPath, Health: s.health, API: s.apiConfig(cfg),
+		}))
 		admin.Handle("/socket.io/", srv.Forwarded()) // from the other replicas
-		failed[1] = web.Serve(below, internal, admin, httpConfig)
+		failed[1] = web.Serve(below, internal, admin, internalConfig)
 		cancel()
 	})
+	if metrics != nil {
+		background.Go(func() {
+			failed[3] = web.Serve(below, metrics, web.NewMetrics(cfg.monitoring.metricsPath, registry), internalConfig)
+			cancel()
+		})
+	}
 	failed[2] = srv.Run(running)
 	stopServing()
 	listener.Wait()
@@ -132,49 +162,13 @@ func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger) erro
 	return errors.Join(failed[:]...)
 }
 
-// newServer makes the server of this replica, and opens the log.
-func newServer(ctx context.Context, cfg config, redis *adapter.Redis, internal net.Addr, registry prometheus.Registerer, log *zap.Logger) (*server.Server, *auth.Verifier, error) {
-	verifier, err := auth.NewVerifier(cfg.jwt, log)
-	if err != nil {
-		return nil, nil, err
-	}
-	owners := redis.Owners(adapter.OwnersConfig{})
-	policy, err := auth.NewPolicy(cfg.policy, owners)
-	if err != nil {
-		return nil, nil, err
-	}
-	limiter, err := auth.NewLimiter(cfg.limit)
-	if err != nil {
-		return nil, nil, err
-	}
-	rules, err := routing.Compile(routing.Default())
-	if err != nil {
-		return nil, nil, err
-	}
-	parts := server.Parts{
-		Inputs:   redis,
-		Owners:   owners,
-		Rules:    rules,
-		Verifier: verifier,
-		Policy:   policy,
-		Limiter:  limiter,
-		Logger:   log,
-		Metrics:  registry,
-	}
-	if err := joinCluster(ctx, cfg, redis, internal, &parts, registry, log); err != nil {
-		return nil, nil, err
-	}
-	srv, err := server.New(cfg.server, parts)
-	return srv, verifier, err
-}
-
 // publicHandler is what the world sees.
-func publicHandler(cfg config, srv *server.Server, redis *adapter.Redis, verifier *auth.Verifier) http.Handler {
+func publicHandler(cfg config, srv *server.Server, redis *adapter.Redis) http.Handler {
 	var site web.SiteConfig
 	if cfg.dev {
 		site.Dev = &web.DevConfig{
 			Verify: func(ctx context.Context, token string) error {
-				_, err := verifier.Verify(ctx, token)
+				_, err := srv.Verify(ctx, token)
 				return err
 			},
 			Publish: func(ctx context.Context, channel string, event []byte) error {
@@ -196,10 +190,47 @@ func startEmbedded(port int) (*adapter.Embedded, error) {
 	return redis, err
 }
 
-func newLogger(cfg config, std stdio) *zap.Logger {
+func newLogger(cfg config, level zap.AtomicLevel, std stdio) *zap.Logger {
 	enc := zap.NewProductionEncoderConfig()
 	enc.TimeKey, enc.EncodeTime = "time", zapcore.RFC3339NanoTimeEncoder
-	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(enc), zapcore.Lock(zapcore.AddSync(std.err)), cfg.logLevel))
+	encoder := zapcore.NewJSONEncoder(enc)
+	if cfg.monitoring.logFormat == "console" {
+		enc.EncodeLevel = zapcore.CapitalLevelEncoder
+		encoder = zapcore.NewConsoleEncoder(enc)
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(std.err)), level))
+}
+
+// gatherer is what is shown of the metrics on the health port.
+func gatherer(cfg config, registry *prometheus.Registry) prometheus.Gatherer {
+	if !cfg.monitoring.metrics {
+		return nil
+	}
+	return registry
+}
+
+// listenConfigs say how the two ports are served.
+func listenConfigs(cfg config, log *zap.Logger) (public, internal web.ServeConfig, certificates *web.Certificates, err error) {
+	errorLog, _ := zap.NewStdLogAt(log, zapcore.DebugLevel)
+	public.ErrorLog, internal.ErrorLog = errorLog, errorLog
+	if cfg.certFile == "" {
+		return public, internal, nil, nil
+	}
+	certificates, err = web.LoadCertificates(web.CertificatesConfig{CertFile: cfg.certFile, KeyFile: cfg.keyFile, Changed: func(err error) {
+		if err != nil {
+			log.Error("the changed certificate is not used, the old one stays", zap.Error(err))
+			return
+		}
+		log.Info("the changed certificate is in use")
+	}})
+	if err != nil {
+		return public, internal, nil, fmt.Errorf("tls-cert-file (TLS_CERT_FILE): %w", err)
+	}
+	public.TLS = certificates.TLS()
+	if cfg.healthTLS {
+		internal.TLS = certificates.TLS()
+	}
+	return public, internal, certificates, nil
 }
 
 // announce says where the service listens: to machines in the log, and with --dev to people.
@@ -215,7 +246,7 @@ func announce(cfg config, std stdio, log *zap.Logger, public, internal net.Addr)
 	watch := ""
 	fmt.Fprintf(std.out, "Event Bus Service, in development mode\n\n  Demo page  http://%s/", public)
 	if cfg.jwtSecret != "" {
-		token, err := cfg.jwt.Sign(auth.Identity{UserID: "demo", Permissions: []string{"photo:read:*"}}, 24*time.Hour)
+		token, err := cfg.jwt.Sign(auth.Identity{UserID: "demo", Roles: []string{server.AdminRole}, Permissions: []string{"photo:read:*"}}, cfg.expiresIn)
 		if err != nil {
 			log.Error("no token", zap.Error(err))
 		}

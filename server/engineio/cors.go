@@ -8,14 +8,14 @@ import (
 // cors sets the headers that let browsers of the allowed origins poll, as the npm package cors does for Node, and
 // answers preflight requests. It reports whether the request is answered.
 func (s *Server) cors(w http.ResponseWriter, r *http.Request) bool {
-	if len(s.opts.CORSOrigins) > 0 {
+	if origins := *s.origins.Load(); len(origins) > 0 {
 		h, origin := w.Header(), r.Header.Get("Origin")
 		switch {
-		case slices.Contains(s.opts.CORSOrigins, "*"):
+		case slices.Contains(origins, "*"):
 			h.Set("Access-Control-Allow-Origin", "*") // which browsers never combine with credentials
 		default:
 			h.Add("Vary", "Origin")
-			if slices.Contains(s.opts.CORSOrigins, origin) {
+			if slices.Contains(origins, origin) {
 				h.Set("Access-Control-Allow-Origin", origin)
 				h.Set("Access-Control-Allow-Credentials", "true")
 			}
@@ -34,3 +34,6 @@ func (s *Server) cors(w http.ResponseWriter, r *http.Request) bool {
 	w.WriteHeader(http.StatusNoContent)
 	return true
 }
+
+// SetCORSOrigins replaces Options.CORSOrigins, for the requests to come.
+func (s *Server) SetCORSOrigins(origins []string) { s.origins.Store(&origins) }

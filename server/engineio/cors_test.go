@@ -67,3 +67,21 @@ func TestCORSOfErrors(t *testing.T) {
 		t.Errorf("got %d %v, want 400 that a browser may read", got.status, got.header)
 	}
 }
+
+func TestCORSOriginsChange(t *testing.T) {
+	t.Parallel()
+	h := serve(t, Options{CORSOrigins: []string{"https://old.example"}}, nil)
+	allowed := func(origin string) string {
+		return h.do("GET", "EIO=4&transport=polling", "", http.Header{"Origin": {origin}}).header.Get("Access-Control-Allow-Origin")
+	}
+	if got := allowed("https://old.example"); got != "https://old.example" {
+		t.Errorf("before: got %q", got)
+	}
+	h.SetCORSOrigins([]string{"https://new.example"})
+	if got := allowed("https://old.example"); got != "" {
+		t.Errorf("the old origin is allowed: %q", got)
+	}
+	if got := allowed("https://new.example"); got != "https://new.example" {
+		t.Errorf("the new origin: got %q", got)
+	}
+}

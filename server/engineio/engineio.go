@@ -63,6 +63,9 @@ type Options struct {
 	MaxPayload int
 	// MaxQueue is how many bytes may wait for a client before its transport is closed. Zero means 4 MiB.
 	MaxQueue int
+	// MaxConnections is how many connections may be open at once; one more is answered 503, and its client tries again.
+	// Zero means no limit.
+	MaxConnections int
 	// Transports lists what is offered. Zero means polling and websocket.
 	Transports []string
 	// CORSOrigins are the origins browsers may poll from: "*", or origins like https://app.example. Credentials
@@ -114,6 +117,7 @@ func (o Options) Validate() error {
 	positive("UpgradeTimeout", o.UpgradeTimeout >= 0)
 	positive("MaxPayload", o.MaxPayload >= 0)
 	positive("MaxQueue", o.MaxQueue >= 0)
+	positive("MaxConnections", o.MaxConnections >= 0)
 	for _, t := range o.Transports {
 		if !slices.Contains([]string{Polling, WebSocket}, t) {
 			errs = append(errs, fmt.Errorf("option Transports: %q is none; want %s or %s", t, Polling, WebSocket))

@@ -48,6 +48,32 @@ func TestHandshake(t *testing.T) {
 	})
 }
 
+func TestHandshakeIsTurnedAwayWhenFull(t *testing.T) {
+	t.Parallel()
+	h := serve(t, Options{MaxConnections: 2}, nil)
+	first := h.connect("EIO=4&transport=websocket")
+	first.readText()
+	o := parseOpen(t, h.do("GET", "EIO=4&transport=polling", "", nil).body)
+	got := h.do("GET", "EIO=4&transport=polling", "", nil)
+	if got.status != 503 || got.header.Get("Retry-After") == "" {
+		t.Errorf("one too many polls: got %d, want 503 with Retry-After", got.status)
+	}
+	if _, err := h.tryConnect("EIO=4&transport=websocket"); err != ws.StatusError(503) {
+		t.Errorf("one too many websockets: got %v, want status 503", err)
+	}
+	if n := h.TurnedAway(); n != 2 {
+		t.Errorf("TurnedAway: got %d, want 2", n)
+	}
+	if got := h.do("POST", "EIO=4&transport=polling&sid="+o.SID, "4still here", nil); got.status != 200 {
+		t.Errorf("one of those who are in: got %d, want 200", got.status)
+	}
+	h.recorder(o.SID).conn.Close()
+	eventually(t, "there is room again", func() bool { return h.Len() < 2 })
+	if got := h.do("GET", "EIO=4&transport=polling", "", nil); got.status != 200 {
+		t.Errorf("when there is room again: got %d, want 200", got.status)
+	}
+}
+
 func TestHandshakeOffersOnlyListedTransports(t *testing.T) {
 	t.Parallel()
 	h := serve(t, Options{Transports: []string{Polling}}, nil)

@@ -68,6 +68,14 @@ func newPacket(kind byte, chunks ...[]byte) *Message {
 // Len is the size of m in bytes on a websocket.
 func (m *Message) Len() int { return len(m.wire) }
 
+// Text is m's text, without a copy, and whether attachments belong to it.
+func (m *Message) Text() (text []byte, binary bool) {
+	if m.parts == nil {
+		return m.wire[m.head+1:], false
+	}
+	return m.wire[m.parts[0].start+1 : m.parts[0].end], len(m.parts) > 1
+}
+
 // appendPayload appends m's packets as a polling payload, with separators between them and before the first one
 // if dst is not empty.
 func (m *Message) appendPayload(dst []byte) []byte {

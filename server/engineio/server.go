@@ -28,6 +28,9 @@ type Server struct {
 	work    sync.WaitGroup // goroutines that Run waits for
 	open    atomic.Int64
 
+	turnedAway atomic.Uint64
+	origins    atomic.Pointer[[]string]
+
 	mu      sync.Mutex
 	conns   map[string]*Conn // open ones, and closed ones whose goodbye is under way
 	ended   map[Reason]uint64
@@ -41,7 +44,7 @@ func New(opts Options, accept func(*Conn) Handler) (*Server, error) {
 		return nil, err
 	}
 	opts = opts.WithDefaults()
-	return &Server{
+	s := &Server{
 		opts:   opts,
 		accept: accept,
 		wheel:  newWheel(min(opts.PingInterval, opts.PingTimeout, lingerTime)),
@@ -49,7 +52,9 @@ func New(opts Options, accept func(*Conn) Handler) (*Server, error) {
 		up:     make(chan struct{}),
 		conns:  map[string]*Conn{},
 		ended:  map[Reason]uint64{},
-	}, nil
+	}
+	s.SetCORSOrigins(opts.CORSOrigins)
+	return s, nil
 }
 
 // Run serves heartbeats and reads websockets until ctx ends. Then it closes what is still connected and waits for
@@ -215,7 +220,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, forward bool) {
 	if s.cors(w, r) {
 		return
 	}
-	if bad == nil && c == nil && !s.running.Load() {
+	if bad == nil && c == nil && (!s.running.Load() || s.full()) {
 		notAccepting(w)
 		return
 	}
@@ -263,6 +268,19 @@ func (s *Server) verify(r *http.Request, q url.Values, sid string, upgrade bool)
 	}
 	return nil, nil
 }
+
+// full reports whether there are as many connections as there may be, and counts those it turns away. Handshakes at the
+// same moment may bring a few more than that.
+func (s *Server) full() bool {
+	if s.opts.MaxConnections == 0 || s.Len() < s.opts.MaxConnections {
+		return false
+	}
+	s.turnedAway.Add(1)
+	return true
+}
+
+// TurnedAway counts the connections that were refused because there were too many.
+func (s *Server) TurnedAway() uint64 { return s.turnedAway.Load() }
 
 func notAccepting(w http.ResponseWriter) {
 	w.Header().Set("Retry-After", "1")

@@ -85,6 +85,15 @@ func Args(event string, args ...json.RawMessage) []byte {
 	return out
 }
 
+// SplitArgs takes apart what Args makes: the event's name, which is JSON, and its arguments, joined by commas.
+func SplitArgs(event []byte) (name, args []byte) {
+	name, args = nextElement(event)
+	if name == nil {
+		return event, nil
+	}
+	return name, bytes.TrimLeft(args, ", \t\r\n")
+}
+
 // appendName appends a name as a JSON string: mostly as it is, which is quick to see.
 func appendName(dst []byte, name string) []byte {
 	for i := range len(name) {

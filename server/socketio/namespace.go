@@ -60,7 +60,7 @@ func newNamespace(s *Server, name string) *Namespace {
 		handlers:  map[string]Handler{},
 		asked:     map[string]ServerHandler{},
 		rooms: adapter.NewRooms[*engineio.Message](adapter.RoomsConfig{
-			Window:   s.opts.RecoveryWindow,
+			Window:   max(s.opts.RecoveryWindow, s.opts.HistoryWindow),
 			MaxBytes: s.opts.RecoveryBytes,
 			Occupied: s.occupied(name),
 		}, s.opts.Start),
@@ -95,6 +95,9 @@ func (n *Namespace) On(event string, fn Handler) { n.handlers[event] = fn }
 
 // OnAny handles the events that no handler is there for. Without it they are ignored, as in Node.
 func (n *Namespace) OnAny(fn Handler) { n.fallback = fn }
+
+// Position is that of the last broadcast that this server has brought to its sockets here.
+func (n *Namespace) Position() adapter.Position { return n.rooms.Position() }
 
 // Rooms is the number of rooms that have members.
 func (n *Namespace) Rooms() int { return n.rooms.Len() }

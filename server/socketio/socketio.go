@@ -47,6 +47,8 @@ type Options struct {
 	// RecoveryBytes bounds the broadcasts that each namespace keeps for that, in bytes on the wire; each costs some
 	// 300 more. Zero means 256 MiB.
 	RecoveryBytes int
+	// HistoryWindow is how long broadcasts are kept at least for Event.JoinSince. Zero means as for recovery.
+	HistoryWindow time.Duration
 	// Occupied is told, under a lock, when a room gets its first socket here and when it has lost its last.
 	Occupied func(namespace, room string, yes bool)
 	// Start is the position before the first broadcast. Zero means now.
@@ -68,6 +70,7 @@ func (o Options) Validate() error {
 		"MaxAttachments": o.MaxAttachments >= 0,
 		"RecoveryWindow": o.RecoveryWindow >= 0,
 		"RecoveryBytes":  o.RecoveryBytes >= 0,
+		"HistoryWindow":  o.HistoryWindow >= 0,
 	} {
 		if !ok {
 			errs = append(errs, fmt.Errorf("option %s: want zero or more", name))
@@ -195,7 +198,7 @@ func (s *Server) context() context.Context {
 
 // expire forgets, every second, the sessions and broadcasts that have left the recovery window.
 func (s *Server) expire(ctx context.Context) {
-	if s.opts.RecoveryWindow == 0 {
+	if max(s.opts.RecoveryWindow, s.opts.HistoryWindow) == 0 {
 		return
 	}
 	tick := time.NewTicker(time.Second)

@@ -25,6 +25,8 @@ type Redis struct {
 	hangUp context.CancelFunc // ends dials under way
 	log    *zap.Logger
 
+	errors errorCount
+
 	// A listening connection is sent a PING every idle, and given up when it is silent for idle and answer together.
 	idle, answer time.Duration
 }
@@ -58,7 +60,7 @@ func newRedis(cfg RedisConfig, log *zap.Logger) (*Redis, error) {
 		return nil, err
 	}
 	life, hangUp := context.WithCancel(context.Background())
-	return &Redis{
+	r := &Redis{
 		cfg:    cfg.withDefaults(),
 		opts:   opts,
 		client: cfg.newClient(life, opts, 0),
@@ -66,7 +68,9 @@ func newRedis(cfg RedisConfig, log *zap.Logger) (*Redis, error) {
 		log:    log,
 		idle:   time.Second, // a leader that hears nothing must be noticed soon
 		answer: time.Second,
-	}, nil
+	}
+	r.client.AddHook(&r.errors)
+	return r, nil
 }
 
 // Ping asks Redis for a sign of life, within two seconds or ctx, whichever is shorter.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,8 +17,9 @@ import (
 type channel struct {
 	name    string
 	waiting *waiting
-	durable bool       // it has an input stream, too
-	taking  sync.Mutex // one batch at a time, wherever it comes from
+	durable bool         // it has an input stream, too
+	taking  sync.Mutex   // one batch at a time, wherever it comes from
+	reading atomic.Int64 // when the oldest durable event under way was written, in ms; zero: none is
 	ingest  func(context.Context, adapter.Lease, []message) error
 }
 
@@ -64,6 +66,7 @@ func (s *Server) lead(ctx context.Context, lease adapter.Lease) {
 // consume takes a channel's durable input to the log, from where it was left.
 func (s *Server) consume(ctx context.Context, lease adapter.Lease, c *channel) {
 	stream := s.cfg.InputPrefix + c.name
+	defer c.reading.Store(0)
 	_ = s.persist(ctx, func() error {
 		from, err := s.Log.Cursor(ctx, c.name)
 		if err != nil {
@@ -81,16 +84,27 @@ func (s *Server) consume(ctx context.Context, lease adapter.Lease, c *channel) {
 			size := 0
 			for i, in := range batch {
 				messages = append(messages, message{payload: in.Payload, cursor: in.Position, again: in.Again})
+				c.reading.CompareAndSwap(0, int64(in.MS))
 				if size += len(in.Payload); size >= batchBytes || len(messages) == c.waiting.most || i == len(batch)-1 {
 					if err := c.take(ctx, lease, messages); err != nil {
 						return err
 					}
 					messages, size = nil, 0
+					c.reading.Store(0)
 				}
 			}
 			return nil
 		})
 	})
+}
+
+// lag is for how long the oldest event has waited that this replica has to take to the log.
+func (c *channel) lag(now time.Time) time.Duration {
+	lag := c.waiting.oldest(now)
+	if ms := c.reading.Load(); ms != 0 {
+		lag = max(lag, now.Sub(time.UnixMilli(ms)))
+	}
+	return lag
 }
 
 // take brings messages to the log, after those that somebody else is bringing there.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,7 +21,7 @@ type metrics struct {
 	duplicates     *prometheus.CounterVec
 	errors         *prometheus.CounterVec
 	entries        prometheus.Counter
-	broadcast      prometheus.Histogram
+	broadcast      *prometheus.HistogramVec
 	connections    prometheus.Counter
 	disconnections *prometheus.CounterVec
 	recoveries     *prometheus.CounterVec
@@ -38,6 +39,7 @@ type metrics struct {
 
 	badDeclarations prometheus.Counter
 
+	lag   atomic.Int64   // ns, of the last entries delivered
 	tally *adapter.Tally // nil: nobody sums up
 	sums  struct{ connected, disconnected, recovered, refused, published, received, errors atomic.Int64 }
 	// by channel and type, so that the ingest path looks no label up
@@ -78,11 +80,11 @@ func newMetrics(sockets *socketio.Server, channels map[string]*channel, types []
 		duplicates: counter("events_duplicate_total", "Events dropped because their id was seen before.", "channel"),
 		errors:     counter("event_errors_total", "Events that could not be processed.", "channel", "error_type", "category"),
 		entries:    counter("log_entries_total", "Broadcasts taken from the log to the sockets of this replica.").WithLabelValues(),
-		broadcast: prometheus.NewHistogram(prometheus.HistogramOpts{
+		broadcast: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "eventbus_room_broadcast_duration_milliseconds",
-			Help:    "Time to hand a batch of broadcasts to the sockets of this replica.",
+			Help:    "Time to hand a batch of broadcasts to the sockets of this replica, by what their rooms are for: photo, user, client, session, all, other, or mixed.",
 			Buckets: []float64{0.1, 0.5, 1, 5, 10, 25, 50, 100, 250},
-		}),
+		}, []string{"room_type"}),
 		connections:    counter("websocket_connections_total", "Sockets connected, whatever their transport.").WithLabelValues(),
 		disconnections: counter("websocket_disconnections_total", "Sockets disconnected.", "reason"),
 		recoveries:     counter("recoveries_total", "Sockets connected, by whether they continue an earlier connection.", "outcome"),
@@ -111,6 +113,10 @@ func newMetrics(sockets *socketio.Server, channels map[string]*channel, types []
 	gauge("websocket_active_connections", "Open connections, whatever their transport.", func() float64 {
 		return float64(sockets.Engine().Len())
 	})
+	gauge("queue_bytes", "Bytes that wait for clients to take them.", func() float64 { return float64(sockets.Engine().Queued()) })
+	gauge("log_lag_seconds", "How old the last entries of the log were when this replica had brought them to its sockets.", func() float64 {
+		return time.Duration(m.lag.Load()).Seconds()
+	})
 	gauge("active_rooms_total", "Rooms that have members.", func() float64 { return float64(sockets.Of("/").Rooms()) })
 	for channel, c := range channels {
 		m.leases.WithLabelValues(channel).Set(0)
@@ -118,14 +124,14 @@ func newMetrics(sockets *socketio.Server, channels map[string]*channel, types []
 		for _, t := range append(types, otherType) {
 			m.byType[channel][t] = received{m.events.WithLabelValues(channel, t), tallyName(tallyReceived, channel, t)}
 		}
-		waitingGauge(reg, channel, c.waiting)
+		waitingGauge(reg, c)
 	}
 	return m
 }
 
 // waitingGauge shows what was heard and is not known to be in the log.
-func waitingGauge(reg prometheus.Registerer, channel string, w *waiting) {
-	label := prometheus.Labels{"channel": channel}
+func waitingGauge(reg prometheus.Registerer, c *channel) {
+	w, label := c.waiting, prometheus.Labels{"channel": c.name}
 	reg.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "eventbus_waiting_events", ConstLabels: label,
@@ -135,6 +141,10 @@ func waitingGauge(reg prometheus.Registerer, channel string, w *waiting) {
 			Name: "eventbus_waiting_dropped_total", ConstLabels: label,
 			Help: "Plain events that a replica which does not lead let go, as it kept too many.",
 		}, func() float64 { return float64(w.forgotten()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "eventbus_ingest_lag_seconds", ConstLabels: label,
+			Help: "Where this replica leads: for how long the oldest event has waited for the log, plain or durable.",
+		}, func() float64 { return c.lag(time.Now()).Seconds() }),
 	)
 }
 
@@ -228,9 +238,40 @@ func (m *metrics) refuse(why string) {
 	m.sums.refused.Add(1)
 }
 
-func (m *metrics) delivered(entries int, took time.Duration) {
-	m.entries.Add(float64(entries))
-	m.broadcast.Observe(float64(took) / float64(time.Millisecond))
+// delivered counts entries that went to the sockets, as begun at start.
+func (m *metrics) delivered(entries []adapter.Entry, start time.Time) {
+	now := time.Now()
+	m.entries.Add(float64(len(entries)))
+	if len(entries) == 0 {
+		return
+	}
+	kind := roomType(entries[0].Rooms)
+	for i := range entries[1:] {
+		if roomType(entries[i+1].Rooms) != kind {
+			kind = "mixed"
+			break
+		}
+	}
+	m.broadcast.WithLabelValues(kind).Observe(float64(now.Sub(start)) / float64(time.Millisecond))
+	if at := entries[len(entries)-1].At; at.IsZero() {
+		m.lag.Store(int64(now.Sub(start)))
+	} else {
+		m.lag.Store(int64(now.Sub(at)))
+	}
+}
+
+// roomType says what rooms are for, by the first of them.
+func roomType(rooms []string) string {
+	if rooms == nil {
+		return "all"
+	}
+	if len(rooms) > 0 {
+		switch kind, _, _ := strings.Cut(rooms[0], ":"); kind {
+		case "photo", "user", "client", "session":
+			return kind
+		}
+	}
+	return "other"
 }
 
 func (m *metrics) recovered(ok bool) {

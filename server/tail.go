@@ -11,7 +11,7 @@ import (
 func (s *Server) tail(entries []adapter.Entry) {
 	start := time.Now()
 	s.sockets.Deliver(entries)
-	s.metrics.delivered(len(entries), time.Since(start))
+	s.metrics.delivered(entries, start)
 	s.written(entries)
 }
 

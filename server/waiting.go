@@ -225,6 +225,16 @@ func (w *waiting) toLead() int {
 	return len(w.items)
 }
 
+// oldest is for how long the oldest message waits for this replica to take it to the log, zero if it does not lead.
+func (w *waiting) oldest(now time.Time) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.index != nil || len(w.items) == 0 {
+		return 0
+	}
+	return now.Sub(w.items[0].at)
+}
+
 // forgotten is how many were let go because there were too many.
 func (w *waiting) forgotten() uint64 {
 	w.mu.Lock()

@@ -150,7 +150,7 @@ func joinCluster(ctx context.Context, cfg config, redis *adapter.Redis, internal
 	}
 	listener := redis.Listener()
 	parts.Leaders, parts.Source = replicas, listener
-	clusterMetrics(reg, listener, replicas)
+	clusterMetrics(reg, redis, listener, replicas)
 
 	peers := adapter.PeersConfig{
 		ID: parts.ID, Prefix: c.channelPrefix, Sharded: c.sharded, SpecificResponses: c.specific,
@@ -188,7 +188,7 @@ func joinCluster(ctx context.Context, cfg config, redis *adapter.Redis, internal
 }
 
 // clusterMetrics show how the way to Redis and to the other replicas is.
-func clusterMetrics(reg prometheus.Registerer, listener *adapter.Listener, replicas *adapter.Replicas) {
+func clusterMetrics(reg prometheus.Registerer, redis *adapter.Redis, listener *adapter.Listener, replicas *adapter.Replicas) {
 	counter, gauge := registerers(reg)
 	gauge("redis_connected", "1 while events are heard from Redis.", func() float64 {
 		if listener.Connected() {
@@ -196,6 +196,7 @@ func clusterMetrics(reg prometheus.Registerer, listener *adapter.Listener, repli
 		}
 		return 0
 	})
+	counter("redis_errors_total", "Commands that Redis did not do, and connections to it that could not be made.", redis.Errors)
 	counter("redis_reconnects_total", "Subscriptions to Redis that were made again.", listener.Reconnects)
 	counter("redis_oversized_total", "Messages from Redis that were too big to look at.", listener.Oversized)
 	gauge("replicas", "Replicas that are alive, this one included.", func() float64 { return float64(len(replicas.List())) })

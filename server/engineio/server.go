@@ -142,6 +142,17 @@ func (s *Server) Accepting() <-chan struct{} { return s.up }
 // Len is the number of open connections.
 func (s *Server) Len() int { return int(s.open.Load()) }
 
+// Queued is how many bytes wait for clients to take them. It looks at every connection.
+func (s *Server) Queued() int {
+	n := 0
+	for _, c := range s.list() {
+		c.mu.Lock()
+		n += c.queued
+		c.mu.Unlock()
+	}
+	return n
+}
+
 // Ended counts the connections that have ended, by reason.
 func (s *Server) Ended() map[Reason]uint64 {
 	s.mu.Lock()

@@ -16,6 +16,9 @@ import (
 const (
 	// batchLen is how many events are read or acknowledged at a time.
 	batchLen = 128
+	// readTime is how long a read under way at the end of a run may go on. It waits for a second at most. If it were cut
+	// off, Redis could give it entries yet, after whoever comes next has looked for what is pending.
+	readTime = 2 * time.Second
 	// ackTime is how long what has been handled at the end of a run may take to be acknowledged.
 	ackTime = 2 * time.Second
 )
@@ -24,7 +27,7 @@ const (
 type source interface {
 	// Claim takes over what is pending after a position, in order, as much as count.
 	Claim(ctx context.Context, after adapter.Position, count int) ([]adapter.FeedEntry, error)
-	// Read waits a while for new entries. None is no error.
+	// Read waits for new entries, up to a second. None is no error.
 	Read(ctx context.Context, count int) ([]adapter.FeedEntry, error)
 	Ack(ctx context.Context, ps ...adapter.Position) error
 	Note(ctx context.Context, p adapter.Position, n adapter.Note) error
@@ -64,6 +67,8 @@ type ConsumerConfig struct {
 	// may be nil.
 	Attempted func(Attempt)
 	Buried    func(reason string)
+	// Trace begins an attempt, counted from 1: Handle gets the context, and what came of it ends it. It may be nil.
+	Trace func(context.Context, events.Event, int) (context.Context, func(error))
 }
 
 func (c ConsumerConfig) withDefaults() ConsumerConfig {
@@ -141,6 +146,8 @@ func (c *Consumer) Run(ctx context.Context) error {
 	defer stop()
 	working, workingDone := linger(ctx, c.cfg.Drain)
 	defer workingDone()
+	reading, readingDone := linger(ctx, readTime)
+	defer readingDone()
 	acking, ackingDone := linger(working, ackTime)
 	defer ackingDone()
 
@@ -152,7 +159,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	read := make(chan error, 1)
 	go func() {
 		defer stop()
-		read <- c.read(ctx)
+		read <- c.read(ctx, reading)
 	}()
 	c.dispatch(ctx, working)
 	err := <-read

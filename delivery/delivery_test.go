@@ -369,6 +369,7 @@ func TestSet(t *testing.T) {
 	if err := b.Set([]Spec{hook("a", three.url), hook("b", "ftp://no")}); err == nil {
 		t.Error("a URL that is none is taken")
 	}
+	eventually(t, "the new form of a", func() bool { return b.lookup(channel, "a").stats().Running })
 	b.add("3", "p")
 	eventually(t, "3 at three and two", func() bool { return slices.Contains(three.got(), "3") && slices.Contains(two.got(), "3") })
 	if err := b.Set([]Spec{hook("b", two.url)}); err != nil {

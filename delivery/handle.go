@@ -21,7 +21,7 @@ func (c *Consumer) handle(ctx context.Context, it *item, done func(error)) outco
 		return c.bury(ctx, it, ReasonCircuitOpen, errCircuitOpen)
 	}
 	start := time.Now()
-	err := c.call(ctx, it.event)
+	err := c.call(ctx, it.event, it.attempt+1)
 	if err != nil && ctx.Err() != nil { // we ended it: nobody is to blame, and who comes next has it again
 		done(errAbandoned)
 		return outcome{}
@@ -54,7 +54,12 @@ func (c *Consumer) handle(ctx context.Context, it *item, done func(error)) outco
 var errCircuitOpen = errors.New("not sent, as the receiver failed too often: see resilience.circuitBreaker")
 
 // call calls the handler, and makes a panic an error.
-func (c *Consumer) call(ctx context.Context, ev events.Event) (err error) {
+func (c *Consumer) call(ctx context.Context, ev events.Event, attempt int) (err error) {
+	if c.cfg.Trace != nil {
+		traced, end := c.cfg.Trace(ctx, ev, attempt)
+		ctx = traced
+		defer func() { end(err) }()
+	}
 	if c.cfg.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.cfg.Timeout)

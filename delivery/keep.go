@@ -23,8 +23,8 @@ const (
 type target struct{ channel, name string }
 
 // Lead runs a channel's subscriptions, but for temporary ones, until ctx ends. At most one replica may do so at a time;
-// should two do so for a moment, events may come twice. It returns when all that it started has ended: Config.Drain after ctx at
-// most, and two seconds more if Redis is away. It trims the channel's feed, too, whether there are subscriptions or not.
+// should two do so for a moment, events may come twice. It returns when all that it started has ended: a second or
+// Config.Drain after ctx, and two seconds more if Redis is away. It trims the channel's feed, too, whether there are subscriptions or not.
 func (s *Subscribers) Lead(ctx context.Context, channel string) {
 	s.serve(ctx, func(sub *subscription) bool { return !sub.temporary && sub.channel == channel }, newWatch(s, channel))
 }
@@ -184,6 +184,7 @@ func (s *Subscribers) consume(ctx context.Context, sub *subscription, breaker *B
 				end(errTooMany)
 			}
 		},
+		Trace:  s.tracer(sub),
 		Buried: func(reason string) { s.metrics.dead.WithLabelValues(sub.channel, reason).Inc() },
 	}, s.parts.Logger)
 	sub.runs(consumer, breaker)

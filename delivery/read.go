@@ -12,7 +12,8 @@ import (
 
 // read takes over what is pending, in order, and then reads what is new, as much at a time as there is room for. A read
 // that failed may have made entries ours that we have not seen: before the next one, what is pending is looked at again.
-func (c *Consumer) read(ctx context.Context) error {
+// A read under way when ctx ends has reading as its context.
+func (c *Consumer) read(ctx, reading context.Context) error {
 	t := trouble{log: c.log, what: "read"}
 	for {
 		c.recheck.Store(false)
@@ -23,7 +24,7 @@ func (c *Consumer) read(ctx context.Context) error {
 		var failure error
 		for failure == nil && !c.recheck.Load() && (c.cfg.Reclaim == 0 || time.Since(claimed) < c.cfg.Reclaim) {
 			_, err := c.fetch(ctx, func(room int) (entries []adapter.FeedEntry, err error) {
-				entries, failure = c.source.Read(ctx, room)
+				entries, failure = c.source.Read(reading, room)
 				if errors.Is(failure, adapter.ErrNoGroup) {
 					return nil, failure
 				}

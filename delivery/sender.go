@@ -105,9 +105,7 @@ func (s *sender) post(ctx context.Context, w *Webhook, subscription string, ev e
 	req.Header.Set("User-Agent", "eventbus-webhooks/1")
 	req.Header.Set("Webhook-Id", id)
 	req.Header.Set("Webhook-Timestamp", strconv.FormatInt(now.Unix(), 10))
-	if isTraceparent(ev.Metadata.Traceparent) {
-		req.Header.Set("Traceparent", ev.Metadata.Traceparent)
-	}
+	setTrace(ctx, req, ev)
 	key, err := signingKey(w.Secret)
 	if err != nil {
 		return Permanent(fmt.Errorf("webhook.secret %w", err))
@@ -121,6 +119,7 @@ func (s *sender) post(ctx context.Context, w *Webhook, subscription string, ev e
 		return exchangeError(ctx, err)
 	}
 	defer resp.Body.Close()
+	traceStatus(ctx, resp.StatusCode)
 	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswerBytes) // the status is there already, whatever becomes of the rest
 	return statusError(resp.StatusCode, resp.Header.Get("Retry-After"), now)
 }

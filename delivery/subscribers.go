@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/photo-management/event-bus/adapter"
@@ -43,6 +44,8 @@ type Parts struct {
 	Removed func(ctx context.Context, id string) error
 	Logger  *zap.Logger
 	Metrics prometheus.Registerer
+	// TracerProvider makes the spans of attempts. Nil means none.
+	TracerProvider trace.TracerProvider
 }
 
 // Subscribers run the subscriptions of this replica: those of channels that it leads, and the temporary ones declared here.

@@ -160,19 +160,15 @@ func limitAsk(c events.RateSpec, user, channel string, ev events.Event) routing.
 // ErrLimited says that too many events of a kind have come, of all or of somebody.
 var ErrLimited = fmt.Errorf("%w: rate limit exceeded", events.ErrInvalid)
 
-// limit refuses the events that are too many. One that was let pass is not counted again.
+// limit refuses the events that are too many. One that was let pass is not counted again, whoever asks.
 func (s *Server) limit(ctx context.Context, batch []arrival) error {
 	var asks []routing.ThrottleAsk
 	var of []int
 	for i := range batch {
-		in := &batch[i]
-		if errors.Is(in.refused, ErrLimited) {
-			in.refused = nil // it was decided in a try that came to nothing
-		}
-		for range in.limits {
+		for range batch[i].limits {
 			of = append(of, i)
 		}
-		asks = append(asks, in.limits...)
+		asks = append(asks, batch[i].limits...)
 	}
 	if len(asks) == 0 {
 		return nil

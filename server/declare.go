@@ -1,11 +1,13 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,18 +45,18 @@ type declared struct {
 	mu       sync.Mutex
 	base     Declarations // of the configuration
 	rows     map[*adapter.Table][]adapter.Row
-	revoked  []auth.Revocation
 	channels []string // that there are, once and for all
 
-	known chan struct{} // closed when all tables have been read once
+	known   chan struct{} // closed when all tables have been read once
+	changed chan struct{} // closed and made anew when one has been read
 }
 
 func newDeclared(base Declarations, store *adapter.Store) *declared {
-	d := &declared{base: base, rows: map[*adapter.Table][]adapter.Row{}, known: make(chan struct{})}
+	d := &declared{base: base, rows: map[*adapter.Table][]adapter.Row{}, known: make(chan struct{}), changed: make(chan struct{})}
 	if store == nil {
 		close(d.known)
 	} else {
-		d.filters = store.Table(adapter.TableConfig{Name: "filters", MaxEntries: routing.MaxFilters})
+		d.filters = store.Table(adapter.TableConfig{Name: "filters", MaxEntries: max(routing.MaxFilters-len(base.Filters), 1)})
 		d.rules = store.Table(adapter.TableConfig{Name: "rules", MaxEntries: 1, MaxBytes: 1 << 20})
 		d.subscriptions = store.Table(adapter.TableConfig{Name: "subscriptions"})
 		d.revocations = store.Table(adapter.TableConfig{Name: "revocations", MaxEntries: 10_000, MaxBytes: 4 << 10})
@@ -78,6 +80,8 @@ func (s *Server) watch(ctx context.Context) error {
 			if !again && len(d.rows) == 4 {
 				close(d.known)
 			}
+			close(d.changed)
+			d.changed = make(chan struct{})
 		}
 	}
 	return s.Tables(ctx, watchEvery, map[*adapter.Table]func([]adapter.Row){
@@ -86,6 +90,29 @@ func (s *Server) watch(ctx context.Context) error {
 		d.subscriptions: changed(d.subscriptions, s.resubscribeLocked),
 		d.revocations:   changed(d.revocations, s.revokeLocked),
 	})
+}
+
+// settleTime is how long whoever declares something waits at most for it to be in force here.
+const settleTime = 3 * watchEvery
+
+// settle waits until what was written to a table is in force here, so that who declares something finds it declared. If
+// that takes long, as when Redis has just gone away, it comes into force later.
+func (d *declared) settle(ctx context.Context, t *adapter.Table, written func([]adapter.Row) bool) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	for {
+		d.mu.Lock()
+		done, changed := written(d.rows[t]), d.changed
+		d.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Reload replaces what the configuration declares. The channels must stay the same: which replica leads which is
@@ -117,19 +144,23 @@ func (d *declared) sameChannels(rules map[string][]routing.Rule) error {
 	return nil
 }
 
-// redecideLocked makes the decisions anew. If that cannot be, those in force stay: another replica may be newer than this
-// one, and declare what it does not know.
+// redecideLocked makes the decisions anew.
 func (s *Server) redecideLocked() {
 	if err := s.tryDecideLocked(); err != nil {
-		s.metrics.badDeclarations.Inc()
-		s.Logger.Error("declared filters or rules are not taken over; those in force stay", zap.Error(err))
+		s.badDeclared("declared filters and rules are not taken over; those in force stay", err)
 	}
 }
 
+func (s *Server) badDeclared(what string, err error) {
+	s.metrics.badDeclarations.Inc()
+	s.Logger.Error(what, zap.Error(err))
+}
+
+// tryDecideLocked makes the decisions anew, without those of the declared filters and rules that do not fit.
 func (s *Server) tryDecideLocked() error {
-	all, err := s.declared.allLocked()
-	if err != nil {
-		return err
+	all, bad := s.declared.allLocked()
+	if bad != nil {
+		s.badDeclared("some declared filters or rules are left out", bad)
 	}
 	c, err := all.compile(s.cfg.MaxEvent)
 	if err != nil {
@@ -142,17 +173,50 @@ func (s *Server) tryDecideLocked() error {
 	return nil
 }
 
-// allLocked is what is declared altogether.
+// allLocked is what is declared altogether, and an error about what is left out, as it does not fit what the configuration
+// declares now, or this replica does not know it: another one may be newer.
 func (d *declared) allLocked() (Declarations, error) {
 	all := d.base
-	filters, err := parseRows(d.rows[d.filters], routing.ParseFilter)
+	ids := make(map[string]bool, len(all.Filters))
+	for _, f := range all.Filters {
+		ids[f.ID] = true
+	}
+	filters, err := parseRows(d.rows[d.filters], func(text []byte) (routing.Filter, error) {
+		f, err := routing.ParseFilter(text)
+		if err == nil {
+			_, err = routing.CompileFilters([]routing.Filter{f}, d.channels)
+		}
+		switch {
+		case err != nil:
+			return f, err
+		case ids[f.ID]:
+			return f, fmt.Errorf("filter %q: %w", f.ID, ErrConfigured)
+		case len(ids) >= routing.MaxFilters:
+			return f, fmt.Errorf("filter %q: %w of %d, with those of the configuration", f.ID, adapter.ErrTableFull, routing.MaxFilters)
+		}
+		ids[f.ID] = true
+		return f, nil
+	})
 	all.Filters = slices.Concat(d.base.Filters, filters)
 	for _, row := range d.rows[d.rules] {
 		rules, bad := routing.ParseRules(row.Value)
+		if bad == nil {
+			bad = d.fit(rules)
+		}
+		if bad == nil {
+			all.Rules = rules
+		}
 		err = errors.Join(err, bad)
-		all.Rules = rules
 	}
 	return all, err
+}
+
+// fit says what is wrong with rules that are to be in force.
+func (d *declared) fit(rules map[string][]routing.Rule) error {
+	if _, err := routing.Compile(rules); err != nil {
+		return err
+	}
+	return d.sameChannels(rules)
 }
 
 // parseRows reads the values of rows.
@@ -175,13 +239,18 @@ func (s *Server) resubscribeLocked() {
 	if s.Subscriptions == nil {
 		return
 	}
-	declared, err := parseRows(s.declared.rows[s.declared.subscriptions], delivery.ParseSpec)
-	if err == nil {
-		err = s.Subscriptions.Set(slices.Concat(s.declared.base.Subscriptions, declared))
+	specs := slices.Clone(s.declared.base.Subscriptions)
+	var errs []error
+	for _, row := range s.declared.rows[s.declared.subscriptions] {
+		spec, err := delivery.ParseSpec(row.Value)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("row %q: %w", row.ID, err))
+			spec = delivery.Spec{ID: row.ID} // of which nothing can be made, but it is there: what waits for it stays
+		}
+		specs = append(specs, spec)
 	}
-	if err != nil {
-		s.metrics.badDeclarations.Inc()
-		s.Logger.Error("some declared subscriptions are not taken over", zap.Error(err))
+	if err := errors.Join(append(errs, s.Subscriptions.Set(specs))...); err != nil {
+		s.badDeclared("some declared subscriptions are not taken over", err)
 	}
 }
 
@@ -189,23 +258,39 @@ func (s *Server) resubscribeLocked() {
 func (s *Server) revokeLocked() {
 	revoked, err := parseRows(s.declared.rows[s.declared.revocations], auth.ParseRevocation)
 	if err != nil {
-		s.metrics.badDeclarations.Inc()
-		s.Logger.Error("some revocations are not understood", zap.Error(err))
+		s.badDeclared("some revocations are not understood", err)
 	}
-	s.declared.revoked = revoked
 	s.revocations.Set(revoked)
 	if len(revoked) > 0 {
 		s.closeRevoked()
 	}
 }
 
-// Filters lists the filters in force, in their order, and of how many of them the configuration has the first.
-func (s *Server) Filters() (all []routing.Filter, configured int) {
-	d := s.declared
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	both, _ := d.allLocked()
-	return both.Filters, len(d.base.Filters)
+// declaredNow are the values of a table as it is in Redis, which may be half a second ahead of what is in force here.
+func declaredNow[T any](ctx context.Context, t *adapter.Table, parse func([]byte) (T, error)) ([]T, error) {
+	if t == nil {
+		return nil, nil
+	}
+	rows, err := t.Rows(ctx)
+	if err != nil {
+		return nil, err
+	}
+	values, _ := parseRows(rows, parse) // what this replica does not understand is another's
+	return values, nil
+}
+
+// Filters lists the filters that are declared, in their order, and of how many of them the configuration has the first.
+func (s *Server) Filters(ctx context.Context) (all []routing.Filter, configured int, err error) {
+	filters, err := declaredNow(ctx, s.declared.filters, routing.ParseFilter)
+	base := s.configured()
+	return slices.Concat(base.Filters, filters), len(base.Filters), err
+}
+
+// configured is what the configuration declares.
+func (s *Server) configured() Declarations {
+	s.declared.mu.Lock()
+	defer s.declared.mu.Unlock()
+	return s.declared.base
 }
 
 // FilterStats tells what each filter did on this replica.
@@ -218,24 +303,49 @@ func (s *Server) AddFilter(ctx context.Context, f routing.Filter) error {
 	if d.filters == nil {
 		return ErrNoStore
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if slices.ContainsFunc(d.base.Filters, func(x routing.Filter) bool { return x.ID == f.ID }) {
-		return fmt.Errorf("filter %q: %w", f.ID, ErrConfigured)
+	if err := d.notConfigured(f.ID); err != nil {
+		return err
 	}
 	if _, err := routing.CompileFilters([]routing.Filter{f}, d.channels); err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalidDeclaration, err)
+		alone := strings.ReplaceAll(err.Error(), "filters[0].", "") // there is but one
+		return fmt.Errorf("%w: %s", ErrInvalidDeclaration, alone)
 	}
-	return d.put(ctx, d.filters, f.ID, f)
+	return d.put(ctx, d.filters, f.ID, f, time.Time{})
+}
+
+// notConfigured refuses the ids of filters that the configuration has.
+func (d *declared) notConfigured(ids ...string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range ids {
+		if slices.ContainsFunc(d.base.Filters, func(x routing.Filter) bool { return x.ID == id }) {
+			return fmt.Errorf("filter %q: %w", id, ErrConfigured)
+		}
+	}
+	return nil
 }
 
 // put keeps a value in a table.
-func (d *declared) put(ctx context.Context, t *adapter.Table, id string, value any) error {
+func (d *declared) put(ctx context.Context, t *adapter.Table, id string, value any, expires time.Time) error {
 	text, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
-	return t.Put(ctx, id, text, time.Time{})
+	if err := t.Put(ctx, id, text, expires); err != nil {
+		return invalidRow(err)
+	}
+	d.settle(ctx, t, func(rows []adapter.Row) bool {
+		return slices.ContainsFunc(rows, func(r adapter.Row) bool { return r.ID == id && bytes.Equal(r.Value, text) })
+	})
+	return nil
+}
+
+// invalidRow is the error of a table, of which only some are about what was declared.
+func invalidRow(err error) error {
+	if errors.Is(err, adapter.ErrRow) {
+		return fmt.Errorf("%w: %w", ErrInvalidDeclaration, err)
+	}
+	return err
 }
 
 // ReplaceFilters puts filters in place of all that were declared at run time. It returns ErrInvalidDeclaration or
@@ -245,15 +355,13 @@ func (s *Server) ReplaceFilters(ctx context.Context, filters []routing.Filter) e
 	if d.filters == nil {
 		return ErrNoStore
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if _, err := routing.CompileFilters(filters, d.channels); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalidDeclaration, err)
 	}
 	rows := make([]adapter.Row, len(filters))
 	for i, f := range filters {
-		if slices.ContainsFunc(d.base.Filters, func(x routing.Filter) bool { return x.ID == f.ID }) {
-			return fmt.Errorf("filter %q: %w", f.ID, ErrConfigured)
+		if err := d.notConfigured(f.ID); err != nil {
+			return err
 		}
 		text, err := json.Marshal(f)
 		if err != nil {
@@ -261,7 +369,13 @@ func (s *Server) ReplaceFilters(ctx context.Context, filters []routing.Filter) e
 		}
 		rows[i] = adapter.Row{ID: f.ID, Value: text}
 	}
-	return d.filters.Replace(ctx, rows)
+	if err := d.filters.Replace(ctx, rows); err != nil {
+		return invalidRow(err)
+	}
+	d.settle(ctx, d.filters, func(now []adapter.Row) bool {
+		return slices.EqualFunc(now, rows, func(a, b adapter.Row) bool { return a.ID == b.ID && bytes.Equal(a.Value, b.Value) })
+	})
+	return nil
 }
 
 // RemoveFilter takes a filter back that was declared at run time, on all replicas within a second. It returns ErrUnknown
@@ -271,29 +385,49 @@ func (s *Server) RemoveFilter(ctx context.Context, id string) error {
 	if d.filters == nil {
 		return ErrNoStore
 	}
-	d.mu.Lock()
-	configured := slices.ContainsFunc(d.base.Filters, func(x routing.Filter) bool { return x.ID == id })
-	d.mu.Unlock()
-	return remove(ctx, d.filters, "filter", id, configured)
+	return d.remove(ctx, d.filters, "filter", id, d.notConfigured(id) != nil)
 }
 
 // remove deletes a row.
-func remove(ctx context.Context, t *adapter.Table, what, id string, configured bool) error {
+func (d *declared) remove(ctx context.Context, t *adapter.Table, what, id string, configured bool) error {
 	if configured {
 		return fmt.Errorf("%s %q: %w", what, id, ErrConfigured)
 	}
-	if there, err := t.Delete(ctx, id); err != nil || there {
+	switch there, err := t.Delete(ctx, id); {
+	case err != nil:
 		return err
+	case !there:
+		return fmt.Errorf("%s %q: %w", what, id, ErrUnknown)
 	}
-	return fmt.Errorf("%s %q: %w", what, id, ErrUnknown)
+	d.settleWithout(ctx, t, id)
+	return nil
 }
 
-// Rules are the rules in force, by channel, and whether they are those of the configuration.
-func (s *Server) Rules() (rules map[string][]routing.Rule, configured bool) {
-	d := s.declared
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return s.decisions.Load().rules.Spec(), len(d.rows[d.rules]) == 0
+// settleWithout waits until a row that was deleted is no longer in force here.
+func (d *declared) settleWithout(ctx context.Context, t *adapter.Table, id string) {
+	d.settle(ctx, t, func(rows []adapter.Row) bool {
+		return !slices.ContainsFunc(rows, func(r adapter.Row) bool { return r.ID == id })
+	})
+}
+
+// Rules are the rules that are declared, by channel, and whether they are those of the configuration.
+func (s *Server) Rules(ctx context.Context) (rules map[string][]routing.Rule, configured bool, err error) {
+	declared, err := declaredNow(ctx, s.declared.rules, routing.ParseRules)
+	if err != nil || len(declared) > 0 {
+		return last(declared), false, err
+	}
+	if rules = s.configured().Rules; rules == nil {
+		rules = routing.Default()
+	}
+	return rules, true, nil
+}
+
+// last is the last value, or none.
+func last[T any](values []T) (v T) {
+	if len(values) > 0 {
+		v = values[len(values)-1]
+	}
+	return v
 }
 
 // SetRules replaces all rules, on all replicas within a second. The channels must be those there are.
@@ -302,36 +436,33 @@ func (s *Server) SetRules(ctx context.Context, rules map[string][]routing.Rule) 
 	if d.rules == nil {
 		return ErrNoStore
 	}
-	if _, err := routing.Compile(rules); err != nil {
+	if err := d.fit(rules); err != nil { // which does not change
 		return fmt.Errorf("%w: %w", ErrInvalidDeclaration, err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.sameChannels(rules); err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalidDeclaration, err)
-	}
-	return d.put(ctx, d.rules, rulesRow, rules)
+	return d.put(ctx, d.rules, rulesRow, rules, time.Time{})
 }
 
 // ResetRules brings the rules of the configuration back.
 func (s *Server) ResetRules(ctx context.Context) error {
-	if s.declared.rules == nil {
+	d := s.declared
+	if d.rules == nil {
 		return ErrNoStore
 	}
-	_, err := s.declared.rules.Delete(ctx, rulesRow)
-	return err
+	if _, err := d.rules.Delete(ctx, rulesRow); err != nil {
+		return err
+	}
+	d.settleWithout(ctx, d.rules, rulesRow)
+	return nil
 }
 
 // Webhooks lists the declared subscriptions, without their secrets, and of how many the configuration has the first.
-func (s *Server) Webhooks() (all []delivery.Spec, configured int) {
-	d := s.declared
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	rows, _ := parseRows(d.rows[d.subscriptions], delivery.ParseSpec)
-	for _, spec := range slices.Concat(d.base.Subscriptions, rows) {
+func (s *Server) Webhooks(ctx context.Context) (all []delivery.Spec, configured int, err error) {
+	specs, err := declaredNow(ctx, s.declared.subscriptions, delivery.ParseSpec)
+	base := s.configured()
+	for _, spec := range slices.Concat(base.Subscriptions, specs) {
 		all = append(all, spec.Public())
 	}
-	return all, len(d.base.Subscriptions)
+	return all, len(base.Subscriptions), err
 }
 
 // AddWebhook declares a subscription, or changes the one of its id, on all replicas within a second. Events that are
@@ -344,13 +475,15 @@ func (s *Server) AddWebhook(ctx context.Context, spec delivery.Spec) error {
 	if err := s.Subscriptions.Check(spec); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalidDeclaration, err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if slices.ContainsFunc(d.base.Subscriptions, func(x delivery.Spec) bool { return x.ID == spec.ID }) {
+	if d.configuresWebhook(spec.ID) {
 		return fmt.Errorf("subscription %q: %w", spec.ID, ErrConfigured)
 	}
+	rows, err := d.subscriptions.Rows(ctx) // those in force here may be older
+	if err != nil {
+		return err
+	}
 	spec.CreatedAt = time.Now().UTC()
-	for _, row := range d.rows[d.subscriptions] {
+	for _, row := range rows {
 		if row.ID != spec.ID {
 			continue
 		}
@@ -361,7 +494,7 @@ func (s *Server) AddWebhook(ctx context.Context, spec delivery.Spec) error {
 			spec.CreatedAt = old.CreatedAt
 		}
 	}
-	if err := d.put(ctx, d.subscriptions, spec.ID, spec); err != nil {
+	if err := d.put(ctx, d.subscriptions, spec.ID, spec, time.Time{}); err != nil {
 		return err
 	}
 	// In this order: a group that nobody has declared would be taken for one that was left behind.
@@ -374,10 +507,13 @@ func (s *Server) RemoveWebhook(ctx context.Context, id string) error {
 	if d.subscriptions == nil {
 		return ErrNoStore
 	}
+	return d.remove(ctx, d.subscriptions, "subscription", id, d.configuresWebhook(id))
+}
+
+func (d *declared) configuresWebhook(id string) bool {
 	d.mu.Lock()
-	configured := slices.ContainsFunc(d.base.Subscriptions, func(x delivery.Spec) bool { return x.ID == id })
-	d.mu.Unlock()
-	return remove(ctx, d.subscriptions, "subscription", id, configured)
+	defer d.mu.Unlock()
+	return slices.ContainsFunc(d.base.Subscriptions, func(x delivery.Spec) bool { return x.ID == id })
 }
 
 // Revoke takes tokens back, on all replicas within a second: they are refused from then on, and the connections that
@@ -392,20 +528,13 @@ func (s *Server) Revoke(ctx context.Context, r auth.Revocation) (id string, err 
 	if err := r.Validate(now); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrInvalidDeclaration, err)
 	}
-	text, err := json.Marshal(r)
-	if err != nil {
-		return "", err
-	}
 	id = r.Key()
-	return id, d.revocations.Put(ctx, id, text, r.Expires)
+	return id, d.put(ctx, d.revocations, id, r, r.Expires)
 }
 
 // Revocations lists those that have not expired.
-func (s *Server) Revocations() []auth.Revocation {
-	d := s.declared
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Clone(d.revoked)
+func (s *Server) Revocations(ctx context.Context) ([]auth.Revocation, error) {
+	return declaredNow(ctx, s.declared.revocations, auth.ParseRevocation)
 }
 
 // Unrevoke takes a revocation back.
@@ -413,5 +542,5 @@ func (s *Server) Unrevoke(ctx context.Context, id string) error {
 	if s.declared.revocations == nil {
 		return ErrNoStore
 	}
-	return remove(ctx, s.declared.revocations, "revocation", id, false)
+	return s.declared.remove(ctx, s.declared.revocations, "revocation", id, false)
 }

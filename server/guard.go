@@ -14,9 +14,6 @@ import (
 	"github.com/photo-management/event-bus/server/socketio"
 )
 
-// userEventWait bounds how long a client's event waits to learn whether its user sent too many on other replicas.
-const userEventWait = 50 * time.Millisecond
-
 // address is where a client comes from.
 func (s *Server) address(sock *socketio.Socket) netip.Addr {
 	h := sock.Conn().Handshake()
@@ -32,15 +29,14 @@ func (s *Server) tooOften(r auth.Record, wait time.Duration) error {
 	return &socketio.ConnectError{Message: "Rate limit exceeded", Data: map[string]int{"retryAfter": seconds}}
 }
 
-// paced handles an event unless its sender sends too many. The connection stays.
+// paced handles an event unless its sender sends too many, for which it waits for other replicas 50 ms at most. The
+// connection stays.
 func (s *Server) paced(handle socketio.Handler) socketio.Handler {
 	return func(ctx context.Context, sock *socketio.Socket, e *socketio.Event) {
 		c := of(sock)
 		ok, _ := c.pace.Allow()
 		if ok && s.UserEvents != nil {
-			asking, cancel := context.WithTimeout(ctx, userEventWait)
-			ok, _ = s.UserEvents.Allow(asking, c.UserID)
-			cancel()
+			ok, _ = s.UserEvents.Allow(ctx, c.UserID)
 		}
 		if !ok {
 			s.audit(auth.Record{Event: auth.RateLimitExceeded, UserID: c.UserID, SocketID: sock.ID(), Action: e.Name})

@@ -30,6 +30,7 @@ type arrival struct {
 	dropped string                // the filter that let it end here
 	result  events.Event          // as it goes on
 	targets []routing.Target      // where it goes
+	fresh   bool                  // it was not there before
 }
 
 // goesOn reports whether nothing has stopped it.
@@ -37,33 +38,34 @@ func (in *arrival) goesOn() bool { return in.refused == nil && in.dropped == "" 
 
 // ingest takes incoming messages of a channel to the log, in their order and together, however long that takes: it
 // fails only when the lease is gone. What is no event, or not allowed, goes to the dead letters, and the others are
-// taken. It runs on the channel's leader only. Whatever asks or tells Redis may be done again.
-func (s *Server) ingest(ctx context.Context, lease adapter.Lease, messages []message) error {
+// taken. It runs on the channel's leader only. Each step may be tried again, and the whole by a successor.
+func (s *Server) ingest(ctx context.Context, lease adapter.Lease, messages []message) (err error) {
 	channel, d := lease.Channel, s.decisions.Load()
 	batch := make([]arrival, len(messages))
 	for i, m := range messages {
 		batch[i] = s.receive(d, channel, m)
 	}
+	spans := s.tracing.consume(ctx, channel, batch)
+	defer func() { s.tracing.consumed(spans, batch, err) }()
 	var fresh []bool
-	err := s.persist(ctx, func() (err error) {
-		if err = s.decide(ctx, d, channel, batch); err != nil {
+	for _, step := range []func() error{
+		func() error { return s.limit(ctx, batch) },
+		func() error { return s.decide(ctx, d, channel, batch) },
+		func() error { return s.bury(ctx, channel, batch) },
+		func() error { return s.noteOwners(ctx, channel, batch) },
+		func() (err error) {
+			if records := records(batch); len(records) > 0 {
+				fresh, err = s.Log.Append(ctx, lease, records)
+			}
+			return err
+		},
+	} {
+		if err := s.persist(ctx, step); err != nil {
 			return err
 		}
-		if err = s.bury(ctx, channel, batch); err != nil {
-			return err
-		}
-		if err = s.noteOwners(ctx, channel, batch); err != nil {
-			return err
-		}
-		if records := records(batch); len(records) > 0 {
-			fresh, err = s.Log.Append(ctx, lease, records)
-		}
-		return err
-	})
-	if err == nil {
-		s.account(channel, batch, fresh)
 	}
-	return err
+	s.account(channel, batch, fresh)
+	return nil
 }
 
 // receive makes of a message an event, if it is one that may come in.
@@ -80,15 +82,12 @@ func (s *Server) receive(d *decisions, channel string, m message) arrival {
 	return in
 }
 
-// decide has limits and filters say what becomes of each event, and rules where it goes.
+// decide has the filters say what becomes of each event that the limits have let pass, and the rules where it goes.
 func (s *Server) decide(ctx context.Context, d *decisions, channel string, batch []arrival) error {
-	if err := s.limit(ctx, batch); err != nil {
-		return err
-	}
 	evs := make([]events.Event, 0, len(batch))
 	of := make([]int, 0, len(batch))
 	for i := range batch {
-		if batch[i].dropped = ""; batch[i].refused == nil {
+		if batch[i].refused == nil {
 			evs, of = append(evs, batch[i].event), append(of, i)
 		}
 	}
@@ -122,7 +121,7 @@ func records(batch []arrival) []adapter.Record {
 				r.Messages = append(r.Messages, adapter.Message{Rooms: t.Rooms, Args: socketio.Args(t.Event, in.result.Raw())})
 			}
 			all = append(all, r)
-		case in.refused == nil: // the successor of this replica shall not decide again
+		case in.refused == nil: // should a successor decide otherwise, it does not count
 			all = append(all, adapter.Record{Key: in.key, Cursor: in.cursor})
 		case in.cursor != (adapter.Position{}): // it must not be read again
 			all = append(all, adapter.Record{Cursor: in.cursor})
@@ -136,9 +135,8 @@ func (s *Server) account(channel string, batch []arrival, fresh []bool) {
 	next := 0
 	for i := range batch {
 		in := &batch[i]
-		isFresh := false
 		if in.refused == nil || in.cursor != (adapter.Position{}) {
-			isFresh = fresh[next]
+			in.fresh = fresh[next]
 			next++
 		}
 		switch {
@@ -147,10 +145,10 @@ func (s *Server) account(channel string, batch []arrival, fresh []bool) {
 			s.dropLog.Do(func() {
 				s.Logger.Warn("message dropped", zap.String("channel", channel), zap.Int("bytes", len(in.payload)), zap.Error(in.refused))
 			})
-		case in.dropped != "":
+		case in.dropped != "" && in.fresh:
 			s.metrics.filtered("inbound", channel, in.event.Type)
 		default:
-			s.metrics.received(channel, in.event.Type, isFresh)
+			s.metrics.received(channel, in.event.Type, in.fresh)
 		}
 	}
 }
@@ -160,19 +158,23 @@ func (s *Server) bury(ctx context.Context, channel string, batch []arrival) erro
 	if s.DeadLetters == nil {
 		return nil
 	}
+	var refused []*arrival
+	var letters []adapter.DeadLetter
 	for i := range batch {
-		in := &batch[i]
-		if in.refused == nil {
-			continue
+		if in := &batch[i]; in.refused != nil {
+			refused = append(refused, in)
+			letters = append(letters, adapter.DeadLetter{
+				Channel: channel, Reason: "validation", Category: "validation", Error: in.refused.Error(), Attempts: 1,
+				EventID: in.event.ID, EventType: in.event.Type, Event: in.payload, At: time.Now(),
+			})
 		}
-		added, err := s.DeadLetters.Add(ctx, adapter.DeadLetter{
-			Channel: channel, Reason: "validation", Category: "validation", Error: in.refused.Error(), Attempts: 1,
-			EventID: in.event.ID, EventType: in.event.Type, Event: in.payload, At: time.Now(),
-		})
-		if err != nil {
-			return err
-		}
-		if added {
+	}
+	added, err := s.DeadLetters.AddAll(ctx, letters)
+	if err != nil {
+		return err
+	}
+	for i, in := range refused {
+		if added[i] {
 			s.metrics.deadLetters.WithLabelValues(channel, "validation").Inc()
 			s.auditRefusal(channel, in)
 		}

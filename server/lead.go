@@ -28,19 +28,14 @@ func (s *Server) lead(ctx context.Context, lease adapter.Lease) {
 	c := s.channels[lease.Channel]
 	s.metrics.leases.WithLabelValues(c.name).Set(1)
 	defer s.metrics.leases.WithLabelValues(c.name).Set(0)
-	select {
-	case <-s.declared.known: // nothing is let through that somebody has declared a filter for
-	case <-ctx.Done():
-		return
-	}
 	// First hear what the predecessor has written: the rest of what is waiting, it has not.
 	if s.persist(ctx, func() error { return s.Log.Wait(ctx) }) != nil {
 		return
 	}
+	var inputs sync.WaitGroup
+	defer inputs.Wait() // which may take a while, in which somebody else leads
 	c.waiting.lead(true)
 	defer c.waiting.lead(false)
-	var inputs sync.WaitGroup
-	defer inputs.Wait()
 	if c.durable {
 		inputs.Go(func() { s.consume(ctx, lease, c) })
 		if s.Subscriptions != nil {
@@ -174,6 +169,31 @@ func (s *Server) hear(ctx context.Context, name string, payload []byte) {
 	}
 	if c != nil && payload != nil {
 		c.waiting.hear(ctx, payload)
+	}
+}
+
+// forget drops from what is waiting, every so often until ctx ends, what will not show up in the log any more.
+func (s *Server) forget(ctx context.Context) error {
+	tick := time.NewTicker(overlap)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			s.forgetOld(now)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// forgetOld drops what was heard long ago, unless Redis was away meanwhile: its leader may be waiting, too.
+func (s *Server) forgetOld(now time.Time) {
+	old := now.Add(-keepUnseen)
+	if up := s.hearsSince.Load(); up == nil || up.After(old) {
+		return
+	}
+	for _, c := range s.channels {
+		c.waiting.forget(old)
 	}
 }
 

@@ -41,7 +41,7 @@ type metrics struct {
 
 	lag   atomic.Int64   // ns, of the last entries delivered
 	tally *adapter.Tally // nil: nobody sums up
-	sums  struct{ connected, disconnected, recovered, refused, published, received, errors atomic.Int64 }
+	sums  struct{ connected, disconnected, recovered, refused, published, received, errors, lag, batches atomic.Int64 }
 	// by channel and type, so that the ingest path looks no label up
 	byType map[string]map[string]received
 }
@@ -114,6 +114,12 @@ func newMetrics(sockets *socketio.Server, channels map[string]*channel, types []
 		return float64(sockets.Engine().Len())
 	})
 	gauge("queue_bytes", "Bytes that wait for clients to take them.", func() float64 { return float64(sockets.Engine().Queued()) })
+	messages := func(name, help string, value func() uint64) {
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "eventbus_websocket_messages_" + name + "_total", Help: help},
+			func() float64 { return float64(value()) }))
+	}
+	messages("sent", "Packets for clients, heartbeats included.", func() uint64 { out, _ := sockets.Engine().Messages(); return out })
+	messages("received", "Messages that came from clients.", func() uint64 { _, in := sockets.Engine().Messages(); return in })
 	gauge("log_lag_seconds", "How old the last entries of the log were when this replica had brought them to its sockets.", func() float64 {
 		return time.Duration(m.lag.Load()).Seconds()
 	})
@@ -135,7 +141,7 @@ func waitingGauge(reg prometheus.Registerer, c *channel) {
 	reg.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "eventbus_waiting_events", ConstLabels: label,
-			Help: "Plain events heard and not known to be in the log: a leader's queue, and what the others keep in case it dies.",
+			Help: "Plain events heard and not known to be in the log: a leader's queue, and what the others keep for up to a minute in case it dies.",
 		}, func() float64 { return float64(w.count()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "eventbus_waiting_dropped_total", ConstLabels: label,
@@ -253,11 +259,14 @@ func (m *metrics) delivered(entries []adapter.Entry, start time.Time) {
 		}
 	}
 	m.broadcast.WithLabelValues(kind).Observe(float64(now.Sub(start)) / float64(time.Millisecond))
-	if at := entries[len(entries)-1].At; at.IsZero() {
-		m.lag.Store(int64(now.Sub(start)))
-	} else {
-		m.lag.Store(int64(now.Sub(at)))
+	at := entries[len(entries)-1].At
+	if at.IsZero() {
+		at = start
 	}
+	lag := now.Sub(at)
+	m.lag.Store(int64(lag))
+	m.sums.lag.Add(int64(lag))
+	m.sums.batches.Add(1)
 }
 
 // roomType says what rooms are for, by the first of them.

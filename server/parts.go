@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/photo-management/event-bus/adapter"
@@ -109,4 +110,6 @@ type Parts struct {
 	Audit *auth.Audit
 	// UserEvents limits the events of a user's clients over all replicas. Nil means no limit.
 	UserEvents *auth.SharedLimiter
+	// TracerProvider makes the spans of events. Nil means none.
+	TracerProvider trace.TracerProvider
 }

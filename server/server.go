@@ -106,8 +106,10 @@ type Server struct {
 	limits           atomic.Pointer[auth.Limits]
 	forwards         *forwarder // nil without Find
 	history          *history   // nil without Parts.History
+	tracing          *tracing   // nil without Parts.TracerProvider
 	metrics          *metrics
-	state            atomic.Value // of error: why it is not ready, errReady when it is
+	hearsSince       atomic.Pointer[time.Time] // since when all that is published is heard; nil: it is not
+	state            atomic.Value              // of error: why it is not ready, errReady when it is
 
 	// What outsiders can bring about is told once in a while, each kind for itself.
 	dropLog, ownerLog, tokenLog, accessLog rate.Sometimes
@@ -147,6 +149,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		return nil, err
 	}
 	s.declared.channels = decisions.rules.Channels()
+	s.tracing = newTracing(parts.TracerProvider, s.declared.channels, parts.Log, cfg.MaxEvent)
 	for _, name := range s.declared.channels {
 		c := &channel{name: name, waiting: newWaiting(name, eventID), ingest: s.ingest, durable: true}
 		c.waiting.most, c.waiting.flush = cfg.BatchSize, cfg.FlushInterval
@@ -215,8 +218,16 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	run(&sockets, "log", func() error { return s.Log.Tail(serving, s.tail, s.gap) })
 	run(&sockets, "memory", func() error { return s.release(serving) })
+	run(&sockets, "waiting", func() error { return s.forget(serving) })
 	run(&sockets, "verifier", func() error { return s.Verifier.Run(serving) })
-	run(&sockets, "leases", func() error { return s.Leaders.Run(serving, s.lead) })
+	run(&sockets, "leases", func() error {
+		select {
+		case <-s.declared.known: // nothing is let through that somebody has declared a filter for
+			return s.Leaders.Run(serving, s.lead)
+		case <-serving.Done():
+			return nil
+		}
+	})
 	run(&sockets, "declarations", func() error { return s.watch(serving) })
 	if s.Subscriptions != nil {
 		run(&sockets, "subscriptions", func() error { return s.Subscriptions.Run(serving) })
@@ -236,7 +247,7 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		}
 	}
-	up(s.Log.CaughtUp()) // those who return must find what they missed
+	up(s.Log.CaughtUp(), s.declared.known) // those who return must find what they missed; and who is revoked, nothing
 	if s.Sessions != nil {
 		run(&store, "sessions", func() error { return s.Sessions.Run(storing, s.sockets.Session, s.sockets.Taken) })
 	}
@@ -281,8 +292,13 @@ func (s *Server) subscription(ctx context.Context) adapter.Subscription {
 	what := adapter.Subscription{
 		Channels: append([]string{s.Leaders.Voice()}, s.declared.channels...),
 		Handle:   func(channel string, payload []byte) { s.hear(ctx, channel, payload) },
-		Up:       func() { s.Leaders.Hears(true) },
+		Up: func() {
+			now := time.Now()
+			s.hearsSince.Store(&now)
+			s.Leaders.Hears(true)
+		},
 		Down: func() {
+			s.hearsSince.Store(nil)
 			if ctx.Err() == nil { // else there is no gap, but an end: see finish
 				s.Leaders.Hears(false)
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/photo-management/event-bus/events"
 	"github.com/photo-management/event-bus/publisher"
 	"github.com/photo-management/event-bus/routing"
+	"github.com/photo-management/event-bus/server/engineio"
 )
 
 // publishing is how events get to Redis: publisher.Publisher.
@@ -217,6 +218,11 @@ type ConnectionMetrics struct {
 	Recovered         int64 `json:"recovered"`
 	Refused           int64 `json:"refused"`
 	ActiveRooms       int   `json:"activeRooms"`
+	MessagesSent      int64 `json:"messagesSent"` // heartbeats included
+	MessagesReceived  int64 `json:"messagesReceived"`
+	Errors            int64 `json:"errors"` // connections that broke
+	// AverageLatency is how old entries of the log were when they had been brought to the sockets, in ms; zero if there was none.
+	AverageLatency float64 `json:"averageLatency"`
 }
 
 // ConnectionMetrics tells about the connections of this replica.
@@ -224,6 +230,14 @@ func (s *Server) ConnectionMetrics() ConnectionMetrics {
 	c := ConnectionMetrics{ActiveConnections: s.Connections(), ActiveRooms: s.clients.Rooms()}
 	c.TotalConnections, c.Disconnections = s.metrics.sums.connected.Load(), s.metrics.sums.disconnected.Load()
 	c.Recovered, c.Refused = s.metrics.sums.recovered.Load(), s.metrics.sums.refused.Load()
+	engine := s.sockets.Engine()
+	sent, received := engine.Messages()
+	c.MessagesSent, c.MessagesReceived = int64(sent), int64(received)
+	ended := engine.Ended()
+	c.Errors = int64(ended[engineio.TransportError] + ended[engineio.ParseError])
+	if n := s.metrics.sums.batches.Load(); n > 0 {
+		c.AverageLatency = float64(s.metrics.sums.lag.Load()) / float64(n) / float64(time.Millisecond)
+	}
 	return c
 }
 

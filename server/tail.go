@@ -12,6 +12,7 @@ func (s *Server) tail(entries []adapter.Entry) {
 	start := time.Now()
 	s.sockets.Deliver(entries)
 	s.metrics.delivered(entries, start)
+	s.tracing.delivered(entries, start)
 	s.written(entries)
 }
 

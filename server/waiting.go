@@ -21,11 +21,15 @@ const (
 	waitingBytes = 64 << 20
 	// overlap is by how much replicas may differ in when, and in which order, they hear the messages of a channel.
 	overlap = 5 * time.Second
+	// keepUnseen is how long a replica that does not lead keeps what does not show up in the log. What a filter has dropped,
+	// or was refused, never does. It is far longer than a leader that lives takes for a message.
+	keepUnseen = time.Minute
 )
 
 // waiting is what was heard on a channel and, for all we know, is not in the log yet. Who leads the channel takes it
-// from there; on all others it is kept until it shows up in the log, so that whoever leads next can write what its
-// predecessor could not.
+// from there; on all others it is kept until it shows up in the log, or has not for long, so that whoever leads next can
+// write what its predecessor could not. What the predecessor has let end there, it decides anew, to no effect: the log
+// knows the key, the dead letters have it already.
 type waiting struct {
 	channel string
 	id      func(payload []byte) string // of a message, empty for what is none
@@ -183,6 +187,15 @@ func (w *waiting) seen(key string) {
 	at := w.items[i].at
 	w.dropLocked(i)
 	for len(w.items) > 0 && at.Sub(w.items[0].at) > overlap {
+		w.dropLocked(0)
+	}
+}
+
+// forget lets go what was heard before a time. A leader forgets nothing.
+func (w *waiting) forget(before time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.index != nil && len(w.items) > 0 && w.items[0].at.Before(before) {
 		w.dropLocked(0)
 	}
 }

@@ -14,10 +14,10 @@ import (
 const timestampLayout = "2006-01-02T15:04:05.000Z07:00"
 
 // readEvent reads an event and completes what a caller need not think about: an id, which is the given one or a new one,
-// the timestamp, and the version of the metadata. An event that has them stays byte for byte as it came. A CloudEvent is
+// the timestamp, and the metadata's source, which is the caller, and version. An event that has them stays byte for byte as it came. A CloudEvent is
 // completed as such, and rewritten by events.
-func readEvent(raw []byte, maxBytes int, id string) (events.Event, error) {
-	if completed, ok := complete(raw, id); ok {
+func readEvent(raw []byte, maxBytes int, id, source string) (events.Event, error) {
+	if completed, ok := complete(raw, id, source); ok {
 		raw = completed
 	}
 	event, err := events.Decode(raw, maxBytes)
@@ -28,15 +28,19 @@ func readEvent(raw []byte, maxBytes int, id string) (events.Event, error) {
 }
 
 // complete returns false for what is complete, and for what is no event anyway.
-func complete(raw []byte, id string) ([]byte, bool) {
+func complete(raw []byte, id, source string) ([]byte, bool) {
 	var event, metadata map[string]json.RawMessage
 	if !utf8.Valid(raw) || json.Unmarshal(raw, &event) != nil || event == nil {
 		return nil, false
 	}
 	stamp, changed := "timestamp", false
 	isEvent := json.Unmarshal(event["metadata"], &metadata) == nil && metadata != nil
-	if !isEvent && string(event["specversion"]) == `"1.0"` {
+	switch {
+	case isEvent:
+	case string(event["specversion"]) == `"1.0"`:
 		stamp = "time"
+	case !present(event, "metadata"):
+		isEvent, metadata = true, map[string]json.RawMessage{}
 	}
 	if !present(event, "id") {
 		if id == "" {
@@ -47,9 +51,13 @@ func complete(raw []byte, id string) ([]byte, bool) {
 	if !present(event, stamp) {
 		event[stamp], changed = quote(time.Now().UTC().Format(timestampLayout)), true
 	}
-	if isEvent && !present(metadata, "version") {
-		metadata["version"] = quote("1.0")
-		event["metadata"], changed = encode(metadata), true
+	if isEvent {
+		for name, value := range map[string]string{"source": source, "version": "1.0"} {
+			if !present(metadata, name) && value != "" {
+				metadata[name] = quote(value)
+				event["metadata"], changed = encode(metadata), true
+			}
+		}
 	}
 	if !changed {
 		return nil, false

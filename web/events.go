@@ -218,7 +218,7 @@ func (a *api) publication(c *call, channel string, raw []byte, id string) (Publi
 		return Publication{}, &Error{Status: http.StatusRequestEntityTooLarge,
 			Detail: fmt.Sprintf("An event may have %d bytes.", a.cfg.MaxEvent)}
 	}
-	event, err := readEvent(raw, a.cfg.MaxEvent, id)
+	event, err := readEvent(raw, a.cfg.MaxEvent, id, c.who.UserID)
 	if err != nil {
 		return Publication{}, err
 	}

@@ -55,7 +55,8 @@ func answer(err error) error {
 	case errors.Is(err, auth.ErrDenied):
 		return &web.Error{Status: 403, Detail: sentence(err)}
 	case errors.Is(err, events.ErrInvalid), errors.Is(err, events.ErrMalformed):
-		return web.InvalidErrors(err)
+		text := strings.TrimPrefix(err.Error(), events.ErrInvalid.Error()+": ")
+		return web.InvalidErrors(errors.New(strings.ReplaceAll(text, "; ", "\n"))) // a line for each field
 	case isPartial:
 		return web.Unavailable("Not all replicas have answered: "+strings.Join(partial.Missing, ", ")+".", time.Second)
 	}
@@ -123,8 +124,11 @@ func (a apiEvents) Metrics(ctx context.Context, from, to time.Time) (web.EventMe
 // apiFilters declares filters.
 type apiFilters struct{ api }
 
-func (a apiFilters) List(context.Context) ([]web.Filter, error) {
-	all, configured := a.srv.Filters()
+func (a apiFilters) List(ctx context.Context) ([]web.Filter, error) {
+	all, configured, err := a.srv.Filters(ctx)
+	if err != nil {
+		return nil, err
+	}
 	list := make([]web.Filter, len(all))
 	for i, f := range all {
 		list[i] = web.Filter{ID: f.ID, Source: source(i, configured), Spec: raw(f)}
@@ -135,15 +139,35 @@ func (a apiFilters) List(context.Context) ([]web.Filter, error) {
 func (a apiFilters) Put(ctx context.Context, id string, spec json.RawMessage) (created bool, err error) {
 	f, err := routing.ParseFilter(spec)
 	if err != nil {
-		return false, web.InvalidErrors(err)
+		return false, ofOne(web.InvalidErrors(err))
 	}
 	if f.ID != "" && f.ID != id {
 		return false, web.Invalid("id", "must be the one in the address, or left out.")
 	}
 	f.ID = id
-	all, _ := a.srv.Filters()
+	all, _, err := a.srv.Filters(ctx)
+	if err != nil {
+		return false, err
+	}
 	created = !slices.ContainsFunc(all, func(x routing.Filter) bool { return x.ID == id })
-	return created, answer(a.srv.AddFilter(ctx, f))
+	return created, ofOne(answer(a.srv.AddFilter(ctx, f)))
+}
+
+// ofOne names the members of the one filter of a request, not of the first of many.
+func ofOne(err error) error {
+	e, ok := errors.AsType[*web.Error](err)
+	if !ok {
+		return err
+	}
+	one := *e
+	one.Fields = slices.Clone(e.Fields)
+	for i := range one.Fields {
+		for _, of := range []string{"filters[0].", "filter."} {
+			one.Fields[i].Field = strings.TrimPrefix(one.Fields[i].Field, of)
+			one.Detail = strings.TrimPrefix(one.Detail, of)
+		}
+	}
+	return &one
 }
 
 func (a apiFilters) Replace(ctx context.Context, specs json.RawMessage) error {
@@ -161,8 +185,11 @@ func (a apiFilters) Delete(ctx context.Context, id string) error {
 // apiRules declares rules.
 type apiRules struct{ api }
 
-func (a apiRules) Current(context.Context) (web.RuleSet, error) {
-	rules, configured := a.srv.Rules()
+func (a apiRules) Current(ctx context.Context) (web.RuleSet, error) {
+	rules, configured, err := a.srv.Rules(ctx)
+	if err != nil {
+		return web.RuleSet{}, err
+	}
 	set := web.RuleSet{Source: web.SourceAPI, Rules: raw(rules)}
 	if configured {
 		set.Source = web.SourceConfiguration
@@ -183,8 +210,8 @@ func (a apiRules) Reset(ctx context.Context) error { return answer(a.srv.ResetRu
 // apiRevocations takes tokens back.
 type apiRevocations struct{ api }
 
-func (a apiRevocations) List(context.Context) ([]auth.Revocation, error) {
-	return a.srv.Revocations(), nil
+func (a apiRevocations) List(ctx context.Context) ([]auth.Revocation, error) {
+	return a.srv.Revocations(ctx)
 }
 
 func (a apiRevocations) Add(ctx context.Context, r auth.Revocation) error {

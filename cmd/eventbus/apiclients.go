@@ -157,7 +157,10 @@ func (a apiClients) Broadcast(_ context.Context, room, event string, data json.R
 type apiSubscriptions struct{ api }
 
 func (a apiSubscriptions) List(ctx context.Context) ([]web.Subscription, error) {
-	all, configured := a.srv.Webhooks()
+	all, configured, err := a.srv.Webhooks(ctx)
+	if err != nil {
+		return nil, err
+	}
 	stats := map[string]delivery.Stats{}
 	for _, s := range a.subs.Stats().Subscriptions {
 		stats[s.ID] = s
@@ -213,7 +216,10 @@ func (a apiSubscriptions) Create(ctx context.Context, text json.RawMessage) (web
 	if spec.ID == "" {
 		spec.ID = newSubscriptionID()
 	}
-	all, _ := a.srv.Webhooks()
+	all, _, err := a.srv.Webhooks(ctx)
+	if err != nil {
+		return web.Subscription{}, err
+	}
 	if slices.ContainsFunc(all, func(x delivery.Spec) bool { return x.ID == spec.ID }) {
 		return web.Subscription{}, web.Conflict("There is a subscription of this id: change it with PUT.")
 	}
@@ -237,7 +243,10 @@ func (a apiSubscriptions) Put(ctx context.Context, id string, text json.RawMessa
 		return web.Subscription{}, false, web.Invalid("id", "must be the one in the address, or left out.")
 	}
 	spec.ID = id
-	all, _ := a.srv.Webhooks()
+	all, _, err := a.srv.Webhooks(ctx)
+	if err != nil {
+		return web.Subscription{}, false, err
+	}
 	there := slices.ContainsFunc(all, func(x delivery.Spec) bool { return x.ID == id })
 	s, err := a.declare(ctx, spec)
 	return s, !there, err

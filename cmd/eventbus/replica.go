@@ -197,12 +197,16 @@ func (s *replica) stats(ctx context.Context) (web.Stats, error) {
 		Events: web.EventTotals{Published: counts.Published, Received: counts.Received, Errors: counts.Errors},
 		WebSockets: web.ConnectionStats{
 			ActiveConnections: len(clients), TotalConnections: local.TotalConnections, TotalDisconnections: local.Disconnections,
+			MessagesSent: local.MessagesSent, MessagesReceived: local.MessagesReceived, ErrorsCount: local.Errors,
 		},
 		Subscriptions: web.SubscriptionStats{
 			TotalSubscriptions: totals.TotalSubscriptions, ChannelCounts: totals.ChannelCounts, ErrorCounts: totals.ErrorCounts,
 			OldestSubscription: totals.OldestSubscription, AverageMessageCount: totals.AverageMessageCount,
 		},
 		Rooms: web.RoomStats{Active: len(rooms)},
+	}
+	if local.AverageLatency > 0 {
+		out.WebSockets.AverageLatency = &local.AverageLatency
 	}
 	for _, sub := range totals.Subscriptions {
 		if sub.Running {

@@ -126,7 +126,13 @@ func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger, leve
 	recorder.Go(func() { _ = s.audit.Run(recording) })
 	defer recorder.Wait()
 	defer recorded()
-	background.Go(func() { _ = s.health.Run(below) })
+	background.Go(func() {
+		select { // what it finds before would be shown for a while
+		case <-srv.Accepting():
+		case <-below.Done():
+		}
+		_ = s.health.Run(below)
+	})
 	background.Go(func() { _ = s.publishing.Run(below) })
 	background.Go(func() { hangups.watch(below, s, cfg, certificates) })
 	var listener sync.WaitGroup

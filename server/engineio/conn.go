@@ -53,6 +53,9 @@ type Conn struct {
 	pinged   bool          // a pong is due
 	heard    bool          // something else came since the ping
 	extended bool          // and the wait for the pong was prolonged for that
+
+	messagesOut uint64        // that were queued for the client
+	messagesIn  atomic.Uint64 // that came from it
 }
 
 // ID is the session id, known only to this client: do not show it to others.
@@ -131,6 +134,7 @@ func (c *Conn) enqueueLocked(m *Message) {
 		return
 	}
 	c.queue = append(c.queue, m)
+	c.messagesOut++
 	c.queued += m.Len()
 	if c.queued > c.allowed && len(c.queue) > 1 { // one alone the kernel may well take
 		c.overflow = true // Flush closes: here a lock of the caller's may be held
@@ -285,6 +289,7 @@ func (c *Conn) receive(p packet) {
 	}
 	switch p.kind {
 	case typeMessage:
+		c.messagesIn.Add(1)
 		c.handler.Message(p.data, p.binary)
 	case typePong:
 		c.mu.Lock()

@@ -31,10 +31,11 @@ type Server struct {
 	turnedAway atomic.Uint64
 	origins    atomic.Pointer[[]string]
 
-	mu      sync.Mutex
-	conns   map[string]*Conn // open ones, and closed ones whose goodbye is under way
-	ended   map[Reason]uint64
-	stopped bool // Run is ending: no connection comes in any more
+	mu                      sync.Mutex
+	conns                   map[string]*Conn // open ones, and closed ones whose goodbye is under way
+	ended                   map[Reason]uint64
+	stopped                 bool   // Run is ending: no connection comes in any more
+	messagesOut, messagesIn uint64 // of connections that are gone
 }
 
 // New makes a Server that calls accept for each new connection, before the client hears of it. accept must not
@@ -185,8 +186,28 @@ func (s *Server) closing(c *Conn, why Reason) {
 
 func (s *Server) forget(c *Conn) {
 	s.mu.Lock()
-	delete(s.conns, c.id)
+	if s.conns[c.id] == c {
+		delete(s.conns, c.id)
+		s.messagesOut += c.messagesOut
+		s.messagesIn += c.messagesIn.Load()
+	}
 	s.mu.Unlock()
+}
+
+// Messages counts the packets queued for clients, heartbeats included, and the messages that came from them, since the
+// start. It looks at every connection.
+func (s *Server) Messages() (out, in uint64) {
+	s.mu.Lock()
+	out, in = s.messagesOut, s.messagesIn
+	conns := slices.Collect(maps.Values(s.conns))
+	s.mu.Unlock()
+	for _, c := range conns {
+		c.mu.Lock()
+		out += c.messagesOut
+		c.mu.Unlock()
+		in += c.messagesIn.Load()
+	}
+	return out, in
 }
 
 // protocolError is an answer to a bad request, with the codes and words of Node's engine.io.

@@ -1,0 +1,115 @@
+package subscriber
+
+import "github.com/redis/go-redis/v9"
+
+// The keys and values here are those of package adapter, which has the bus's side of the feed and needs a connection of
+// its own kind (adapter.Redis), where we are given a client. TestContract holds the two together.
+
+// takeOver makes what processes without a sign of life had read the consumer's, and deletes such consumers that have nothing
+// left. It gives the consumer a sign of life by the way. It answers how many entries are the consumer's now, and whether it
+// counted as alive before.
+//
+// KEYS: feed, a sorted set of consumers by when they count as dead. ARGV: group, consumer, ms to live, number of entries
+// to take at most.
+var takeOver = redis.NewScript(`
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
+if consumers.err then -- no such group
+	return consumers
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+local alive = redis.call('ZSCORE', KEYS[2], ARGV[2]) and 1 or 0
+redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[2])
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+local taken, most, mine = 0, tonumber(ARGV[4]), 0
+for _, fields in ipairs(consumers) do
+	local c = {}
+	for i = 1, #fields, 2 do
+		c[fields[i]] = fields[i + 1]
+	end
+	if c.name == ARGV[2] then
+		mine = c.pending
+	elseif not redis.call('ZSCORE', KEYS[2], c.name) then
+		local left = most - taken
+		if c.pending > 0 and left > 0 then
+			local ids = {}
+			for _, p in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', left, c.name)) do
+				ids[#ids + 1] = p[1]
+			end
+			local args = {'XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0}
+			for _, id in ipairs(ids) do
+				args[#args + 1] = id
+			end
+			args[#args + 1] = 'JUSTID'
+			redis.call(unpack(args))
+			taken = taken + #ids
+		end
+		if c.pending <= left then
+			redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], c.name)
+		end
+	end
+end
+return {mine + taken, alive}
+`)
+
+// leave has a consumer count as dead, and deletes it if it has nothing pending. KEYS: as takeOver. ARGV: group, consumer.
+var leave = redis.NewScript(`
+redis.call('ZREM', KEYS[2], ARGV[2])
+local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2])
+if not pending.err and #pending == 0 then
+	redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+end
+return 1
+`)
+
+// acknowledge acknowledges entries and drops the notes of them. KEYS: feed, notes. ARGV: group, ids.
+var acknowledge = redis.NewScript(`
+redis.call('XACK', KEYS[1], unpack(ARGV))
+return redis.call('HDEL', KEYS[2], unpack(ARGV, 2))
+`)
+
+// note keeps how it stands with an entry that is still the consumer's. KEYS: feed, notes. ARGV: group, id, note, consumer.
+var note = redis.NewScript(`
+local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1, ARGV[4])
+if pending.err or #pending == 0 then
+	return pending.err and pending or 0
+end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+return 1
+`)
+
+// bury makes an entry a dead letter and acknowledges it, unless another consumer is done with it. The bus trims the dead
+// letters. KEYS: feed, notes, dead letters, their index. ARGV: group, id, digest, ms in which there is one letter of a
+// digest, fields and values of the letter.
+var bury = redis.NewScript(`
+local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1)
+if pending.err then
+	return pending
+end
+if #pending == 0 and #redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2]) > 0 then
+	return 0
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local known = redis.call('HGET', KEYS[4], ARGV[3])
+if not known or now - tonumber(string.match(known, '^%d+')) >= tonumber(ARGV[4]) or #redis.call('XRANGE', KEYS[3], known, known) == 0 then
+	redis.call('HSET', KEYS[4], ARGV[3], redis.call('XADD', KEYS[3], '*', 'digest', ARGV[3], unpack(ARGV, 5)))
+end
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
+redis.call('HDEL', KEYS[2], ARGV[2])
+return 1
+`)
+
+// destroy deletes a group, and the feed with its last. KEYS: feed, notes, living consumers. ARGV: group.
+var destroy = redis.NewScript(`
+redis.call('DEL', KEYS[2], KEYS[3])
+if redis.call('TYPE', KEYS[1]).ok ~= 'stream' then
+	return 0
+end
+redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[1])
+if #redis.call('XINFO', 'GROUPS', KEYS[1]) == 0 then
+	redis.call('DEL', KEYS[1])
+end
+return 1
+`)

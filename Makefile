@@ -7,7 +7,7 @@ BIN      := bin/eventbus
 NPM_CI   := npm ci --no-audit --no-fund --loglevel=error
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check go-test node-test browser-test faults-test faults deps bench fuzz clean
+.PHONY: help run build test check go-test deploy-test types-test node-test browser-test faults-test faults deps generate bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,8 +17,9 @@ run: build ## build and start the service with an embedded Redis; its demo page'
 
 build: ## build bin/eventbus
 	$(GO) build -trimpath -o $(BIN) ./cmd/eventbus
+	$(GO) build -trimpath -o $(BIN)-autoscaler ./cmd/eventbus-autoscaler
 
-test: deps check go-test node-test faults-test browser-test ## install what the tests need and run all of them
+test: deps check go-test deploy-test node-test types-test faults-test browser-test ## install what the tests need and run all of them
 
 check: ## formatting, vet, staticcheck, tidy modules
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt'ed: $$unformatted"; exit 1; }
@@ -26,9 +27,16 @@ check: ## formatting, vet, staticcheck, tidy modules
 	GOOS=darwin $(GO) vet ./server/... ./cmd/...
 	$(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
+	cd test/deploy && $(GO) vet ./... && $(GO) mod tidy -diff
 
 go-test: ## Go tests with the race detector
 	$(GO) test -race ./...
+
+deploy-test: build deps ## Dockerfile, compose, Kubernetes, Helm, alerts and dashboards, read by what reads them in earnest
+	cd test/deploy && $(GO) test ./...
+
+types-test: deps ## the generated TypeScript types and the AsyncAPI document
+	cd test/types && npm test
 
 node-test: build deps ## the built binary, driven by the official clients
 	cd test && npm test
@@ -42,12 +50,16 @@ faults: build deps ## the long form: more clients, more faults, about half an ho
 browser-test: build deps ## the demo page in a real browser
 	cd test/browser && npm test
 
-deps: test/node_modules/.installed test/browser/node_modules/.installed ## install Redis, Chromium and npm packages for the tests
-	@test/install.sh redis-server chromium
+deps: test/node_modules/.installed test/browser/node_modules/.installed test/types/node_modules/.installed ## install Redis, nginx, Prometheus, Chromium and npm packages for the tests
+	@test/install.sh redis-server chromium nginx prometheus
 
 %/node_modules/.installed: %/package-lock.json
 	cd $* && $(NPM_CI)
 	@touch $@
+
+generate: ## write what is made from code: TypeScript types, the AsyncAPI document, references
+	$(GO) generate ./...
+	$(GO) test ./cmd/eventbus -run Reference -update
 
 bench: build deps ## compare speed and memory with Node's Socket.IO
 	test/bench/run.sh
@@ -58,4 +70,4 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 			$(GO) test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $${FUZZTIME:-30s}; done; done
 
 clean: ## remove what was built and installed here
-	rm -rf bin test/node_modules test/browser/node_modules test/bench/node-ws/node_modules
+	rm -rf bin test/node_modules test/browser/node_modules test/types/node_modules test/bench/node-ws/node_modules

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { until } from './await.mjs';
 import { freePort, RedisServer } from './redis.mjs';
 
-const SETTLE = 30_000; // ms for elections and first copies on a busy machine
+const SETTLE = 90_000; // ms for elections and first copies: a Sentinel that was not let run for 2 s does nothing for 30 s (TILT)
 
 /** A master, two replicas, three Sentinels. */
 export class SentinelGroup {

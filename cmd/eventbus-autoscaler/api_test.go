@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -42,7 +43,7 @@ func newFakeAPI(t *testing.T, replicas int) *fakeAPI {
 	t.Helper()
 	f := &fakeAPI{dir: t.TempDir(), token: "first-token", wanted: replicas, present: replicas, follows: true, version: 100}
 	f.Server = httptest.NewUnstartedServer(f)
-	f.Server.Config.ErrorLog = nil
+	f.Server.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that are meant to fail
 	f.Server.StartTLS()
 	t.Cleanup(f.Server.Close)
 	f.write(t, "ca.crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.Certificate().Raw})))

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -136,10 +137,8 @@ func checkURL(s string, schemes ...string) error {
 	case u.Fragment != "":
 		return errors.New("has a fragment")
 	}
-	for _, scheme := range schemes {
-		if u.Scheme == scheme {
-			return nil
-		}
+	if !slices.Contains(schemes, u.Scheme) {
+		return fmt.Errorf("is not %s", strings.Join(schemes, " or "))
 	}
-	return fmt.Errorf("is not %s", strings.Join(schemes, " or "))
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -18,6 +19,7 @@ import (
 const (
 	requestTimeout = 10 * time.Second
 	maxAnswer      = 4 << 20 // bytes of an answer of the API
+	maxHeader      = 64 << 10
 	maxFile        = 1 << 20 // bytes of a token, a namespace, or certificates
 )
 
@@ -37,11 +39,12 @@ func newKubernetes(cfg kubernetesConfig) (*kubernetes, error) {
 	}
 	return &kubernetes{cfg, &http.Client{
 		Transport: &http.Transport{ // and no proxy: the API is in the cluster
-			TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-			ForceAttemptHTTP2:     true,
-			MaxIdleConns:          2,
-			IdleConnTimeout:       90 * time.Second,
-			ResponseHeaderTimeout: requestTimeout,
+			TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+			ForceAttemptHTTP2:      true,
+			MaxIdleConns:           2,
+			IdleConnTimeout:        90 * time.Second,
+			ResponseHeaderTimeout:  requestTimeout,
+			MaxResponseHeaderBytes: maxHeader,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the token stays here
 	}}, nil
@@ -120,15 +123,7 @@ func (e *apiError) Error() string {
 // refused tells whether the API answered with one of the statuses.
 func refused(err error, statuses ...int) bool {
 	e, ok := errors.AsType[*apiError](err)
-	if !ok {
-		return false
-	}
-	for _, s := range statuses {
-		if e.status == s {
-			return true
-		}
-	}
-	return false
+	return ok && slices.Contains(statuses, e.status)
 }
 
 // shorten bounds what others say in our log.

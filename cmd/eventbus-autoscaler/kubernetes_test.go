@@ -146,7 +146,9 @@ func TestNoRedirect(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Store(true) }))
 	defer other.Close()
 	api := newFakeAPI(t, 3)
-	api.override = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect) }
+	api.override = func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
+	}
 	_, err := api.client(t).Scale(t.Context())
 	wantError(t, err, "307")
 	if asked.Load() {

@@ -46,8 +46,9 @@ func newReplicas(cfg metricsConfig) (*replicas, error) {
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, ctx.Value(dialKey{}).(string))
 		},
-		DisableKeepAlives:   true,
-		TLSHandshakeTimeout: scrapeTimeout,
+		DisableKeepAlives:      true,
+		TLSHandshakeTimeout:    scrapeTimeout,
+		MaxResponseHeaderBytes: maxHeader,
 	}
 	if cfg.caFile != "" {
 		roots, err := readRoots(cfg.caFile)

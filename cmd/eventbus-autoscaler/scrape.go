@@ -53,7 +53,7 @@ func parseMetrics(text []byte) ([]*dto.MetricFamily, error) {
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	byName, err := parser.TextToMetricFamilies(bytes.NewReader(text))
 	if err != nil {
-		return nil, fmt.Errorf("Prometheus's text format: %w", err)
+		return nil, fmt.Errorf("text format of Prometheus: %w", err)
 	}
 	families := make([]*dto.MetricFamily, 0, len(byName))
 	for _, f := range byName {

@@ -13,14 +13,14 @@ COPY . .
 ARG TARGETOS TARGETARCH
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -buildvcs=false -ldflags="-s -w" -o /out/eventbus ./cmd/eventbus
+    go build -trimpath -buildvcs=false -ldflags="-s -w" -o /out/ ./cmd/eventbus ./cmd/eventbus-autoscaler
 
 # Distroless has what a static binary still needs: certificates, time zones, and a user that is not root (65532).
 FROM gcr.io/distroless/static-debian12:nonroot
 LABEL org.opencontainers.image.title="Event Bus Service" \
       org.opencontainers.image.description="Real-time events for Socket.IO front-ends" \
       org.opencontainers.image.licenses="MIT"
-COPY --from=build /out/eventbus /usr/local/bin/eventbus
+COPY --from=build /out/eventbus /out/eventbus-autoscaler /usr/local/bin/
 WORKDIR /app
 USER 65532:65532
 # Socket.IO and the demo page for the world; health, metrics and the API for you.

@@ -75,7 +75,7 @@ func fieldOf(line string) FieldError {
 	plain := !strings.ContainsFunc(name, func(c rune) bool {
 		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._:-[]", c))
 	})
-	if name == "" || !plain || !marked && !slices.Contains([]string{"is", "are", "has", "must", "may"}, verb) {
+	if name == "" || !plain || !marked && !slices.Contains([]string{"is", "are", "has", "leads", "must", "may"}, verb) {
 		return FieldError{whole, line}
 	}
 	return FieldError{name, rest}

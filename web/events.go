@@ -51,10 +51,10 @@ type EventMetrics struct {
 // EventCounts counts events.
 type EventCounts struct {
 	Published int64 `json:"published"` // handed in through the service's own API
-	Received  int64 `json:"received"`  // read from Redis, doubles included
+	Received  int64 `json:"received"`  // read from Redis and let pass by the filters, doubles included
 	Routed    int64 `json:"routed"`    // written to the log
-	Dropped   int64 `json:"dropped"`   // by filters and throttles
-	Errors    int64 `json:"errors"`    // malformed, invalid, not taken
+	Dropped   int64 `json:"dropped"`   // by filters and throttles, on the way in or out
+	Errors    int64 `json:"errors"`    // read from Redis, but malformed, invalid or over a limit
 }
 
 const (

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"time"
 
@@ -51,7 +52,8 @@ func (a *api) addRevocation(c *call) error {
 	if err := c.noQuery(); err != nil {
 		return err
 	}
-	if err := c.needBody(); err != nil {
+	var members map[string]json.RawMessage // each once, which ParseRevocation does not look at
+	if err := c.decode(&members); err != nil {
 		return err
 	}
 	r, err := auth.ParseRevocation(c.body)

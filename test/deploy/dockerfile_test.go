@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -94,8 +95,9 @@ func TestDockerfile(t *testing.T) {
 		t.Error("ENTRYPOINT needs a shell, and the image has none")
 	}
 	copied := command[*instructions.CopyCommand](t, stage)
-	if entry := command[*instructions.EntrypointCommand](t, stage).CmdLine[0]; copied.DestPath != entry {
-		t.Errorf("the binary is copied to %s, and ENTRYPOINT is %s", copied.DestPath, entry)
+	dir, name := path.Split(command[*instructions.EntrypointCommand](t, stage).CmdLine[0])
+	if copied.DestPath != dir || !slices.Contains(copied.SourcePaths, "/out/"+name) {
+		t.Errorf("%v is copied to %s, and ENTRYPOINT is %s%s", copied.SourcePaths, copied.DestPath, dir, name)
 	}
 	if base := "golang:" + minor(t); !strings.Contains(read(t, "Dockerfile"), " "+base+" AS build") {
 		t.Errorf("it does not build with %s, as go.mod says", base)

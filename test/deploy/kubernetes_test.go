@@ -147,3 +147,21 @@ func TestSchemasAreStrict(t *testing.T) {
 		})
 	}
 }
+
+// The autoscaler's manifest is one of its own. What it is told, its own tests look at.
+func TestAutoscalerManifest(t *testing.T) {
+	t.Parallel()
+	m := parse(t, read(t, "deploy/kubernetes/autoscaler.yaml"))
+	want := map[string]int{"ServiceAccount": 1, "Role": 1, "RoleBinding": 1, "Service": 1, "Deployment": 1}
+	if got := m.kinds(); !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	spec := m.deployment.Spec
+	if n := spec.Replicas; n == nil || *n != 1 || spec.Strategy.Type != "Recreate" {
+		t.Errorf("%v replicas, %s: there must never be two", n, spec.Strategy.Type)
+	}
+	container := spec.Template.Spec.Containers[0]
+	if program := container.Command[0]; !strings.Contains(read(t, "Dockerfile"), "/out/"+strings.TrimPrefix(program, "/usr/local/bin/")+" ") {
+		t.Errorf("the image has no %s", program)
+	}
+}

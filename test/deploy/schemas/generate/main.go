@@ -32,6 +32,8 @@ var kinds = map[string]string{
 	"ingress-networking-v1":                  "io.k8s.api.networking.v1.Ingress",
 	"networkpolicy-networking-v1":            "io.k8s.api.networking.v1.NetworkPolicy",
 	"poddisruptionbudget-policy-v1":          "io.k8s.api.policy.v1.PodDisruptionBudget",
+	"role-rbac-v1":                           "io.k8s.api.rbac.v1.Role",
+	"rolebinding-rbac-v1":                    "io.k8s.api.rbac.v1.RoleBinding",
 	"secret-v1":                              "io.k8s.api.core.v1.Secret",
 	"service-v1":                             "io.k8s.api.core.v1.Service",
 	"serviceaccount-v1":                      "io.k8s.api.core.v1.ServiceAccount",

@@ -37,14 +37,11 @@ type Config struct {
 	Leeway time.Duration
 	// RequireExpiry refuses tokens without an exp claim. They are accepted otherwise, and never expire.
 	RequireExpiry bool
-	// OnExpiry is for those who hold connections: what becomes of one when its token expires. Empty means CloseOnExpiry.
-	OnExpiry OnExpiry
 }
 
 func (c Config) withDefaults() Config {
 	c.JWKSRefresh = cmp.Or(c.JWKSRefresh, 15*time.Minute)
 	c.Leeway = cmp.Or(c.Leeway, 5*time.Second)
-	c.OnExpiry = cmp.Or(c.OnExpiry, CloseOnExpiry)
 	if len(c.Algorithms) == 0 && len(c.Secret) > 0 {
 		c.Algorithms = []string{"HS256"}
 	}
@@ -53,7 +50,7 @@ func (c Config) withDefaults() Config {
 
 // Validate reports all that is wrong with the configuration, and what would be right.
 func (c Config) Validate() error {
-	return errors.Join(c.validateSource(), c.validateAlgorithms(), c.validateTimes(), c.OnExpiry.Validate())
+	return errors.Join(c.validateSource(), c.validateAlgorithms(), c.validateTimes())
 }
 
 func (c Config) validateSource() error {

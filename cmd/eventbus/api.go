@@ -55,7 +55,10 @@ func answer(err error) error {
 	case errors.Is(err, auth.ErrDenied):
 		return &web.Error{Status: 403, Detail: sentence(err)}
 	case errors.Is(err, events.ErrInvalid), errors.Is(err, events.ErrMalformed):
-		text := strings.TrimPrefix(err.Error(), events.ErrInvalid.Error()+": ")
+		text := err.Error()
+		if _, fields, ok := strings.Cut(text, events.ErrInvalid.Error()+": "); ok {
+			text = fields
+		}
 		return web.InvalidErrors(errors.New(strings.ReplaceAll(text, "; ", "\n"))) // a line for each field
 	case isPartial:
 		return web.Unavailable("Not all replicas have answered: "+strings.Join(partial.Missing, ", ")+".", time.Second)

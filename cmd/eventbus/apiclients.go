@@ -4,19 +4,24 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"net"
+	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/photo-management/event-bus/adapter"
+	"github.com/photo-management/event-bus/auth"
 	"github.com/photo-management/event-bus/delivery"
 	"github.com/photo-management/event-bus/server"
 	"github.com/photo-management/event-bus/web"
 )
 
 // apiClients are the sockets of all replicas.
-type apiClients struct{ api }
+type apiClients struct {
+	api
+	trusted []netip.Prefix // proxies, whose word on where a client is counts
+}
 
 // handshake is what Node's servers, and ours, tell of a socket's.
 type handshake struct {
@@ -28,7 +33,18 @@ type handshake struct {
 	} `json:"query"`
 }
 
-func connection(s adapter.RemoteSocket) web.Connection {
+// forwarded are the headers in which proxies say where a client is.
+func (h handshake) forwarded() http.Header {
+	headers := http.Header{}
+	for _, name := range []string{"X-Forwarded-For", "Forwarded"} {
+		if v, ok := h.Headers[strings.ToLower(name)].(string); ok {
+			headers.Set(name, v)
+		}
+	}
+	return headers
+}
+
+func (a apiClients) connection(s adapter.RemoteSocket) web.Connection {
 	var h handshake
 	_ = json.Unmarshal(s.Handshake, &h) // what is not understood is not known
 	who := server.ReadClient(s)
@@ -36,8 +52,8 @@ func connection(s adapter.RemoteSocket) web.Connection {
 		SocketID: s.ID, UserID: who.UserID, ClientID: who.ClientID, SessionID: who.SessionID,
 		IPAddress: h.Address, Transport: h.Query.Transport, Rooms: []string{},
 	}
-	if host, _, err := net.SplitHostPort(h.Address); err == nil {
-		c.IPAddress = host
+	if addr := auth.ClientAddr(h.Address, h.forwarded(), a.trusted); addr.IsValid() {
+		c.IPAddress = addr.String()
 	}
 	c.UserAgent, _ = h.Headers["user-agent"].(string)
 	if h.Issued > 0 {
@@ -79,7 +95,7 @@ func (a apiClients) Connections(ctx context.Context, which web.ConnectionQuery) 
 	}
 	all := make([]web.Connection, 0, len(sockets))
 	for _, s := range sockets {
-		if c := connection(s); which.UserID == "" || which.UserID == c.UserID {
+		if c := a.connection(s); which.UserID == "" || which.UserID == c.UserID {
 			all = append(all, c)
 		}
 	}

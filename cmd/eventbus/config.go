@@ -10,6 +10,7 @@ import (
 
 	"github.com/photo-management/event-bus/adapter"
 	"github.com/photo-management/event-bus/auth"
+	"github.com/photo-management/event-bus/scaling"
 	"github.com/photo-management/event-bus/server"
 )
 
@@ -42,6 +43,7 @@ type config struct {
 	delivery  deliveryConfig
 	server    server.Config
 	declared  server.Declarations
+	analysis  scaling.Config
 }
 
 func (c *config) flags(fs *flag.FlagSet) {
@@ -70,7 +72,7 @@ func (c *config) flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.jwt.Audience, "jwt-audience", "", "aud that tokens must have")
 	fs.StringVar((*string)(&c.policy.PhotoAccess), "photo-access", string(auth.PhotoOwner), "who may subscribe to a photo: owner, permission or any")
 	fs.DurationVar(&c.expiresIn, "jwt-expires-in", 24*time.Hour, "how long the token is good that --dev makes")
-	fs.StringVar((*string)(&c.jwt.OnExpiry), "jwt-on-expiry", string(auth.CloseOnExpiry), "what becomes of a connection whose token expires: close, or keep for front-ends that cannot renew it")
+	fs.StringVar((*string)(&c.server.OnExpiry), "jwt-on-expiry", string(auth.CloseOnExpiry), "what becomes of a connection whose token expires: close, or keep for front-ends that cannot renew it")
 	limitFlags(fs, &c.limits)
 	auditFlags(fs, &c.audit)
 	c.delivery.flags(fs)

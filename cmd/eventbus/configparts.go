@@ -27,6 +27,7 @@ type monitoringConfig struct {
 	metrics     bool
 	metricsPath string
 	metricsPort int
+	tracing     tracingConfig
 }
 
 func (c *monitoringConfig) flags(fs *flag.FlagSet) {
@@ -35,6 +36,7 @@ func (c *monitoringConfig) flags(fs *flag.FlagSet) {
 	fs.BoolVar(&c.metrics, "metrics", true, "serve metrics")
 	fs.StringVar(&c.metricsPath, "metrics-endpoint", "/metrics", "path of the metrics on the health port")
 	fs.IntVar(&c.metricsPort, "metrics-port", 0, "a port for the metrics alone, besides the health port; 0 is none")
+	c.tracing.flags(fs)
 }
 
 func (c *monitoringConfig) check() error {
@@ -45,7 +47,7 @@ func (c *monitoringConfig) check() error {
 	if !strings.HasPrefix(c.metricsPath, "/") || strings.ContainsAny(c.metricsPath, " {}?#") {
 		errs = append(errs, fmt.Errorf("metrics-endpoint (METRICS_ENDPOINT): %q: want a path such as /metrics", c.metricsPath))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.tracing.check())...)
 }
 
 func limitFlags(fs *flag.FlagSet, l *auth.Limits) {
@@ -66,7 +68,7 @@ func auditFlags(fs *flag.FlagSet, c *auth.AuditConfig) {
 	fs.StringVar((*string)(&c.Sink), "audit-sink", "none", "where records of who did what go: none, file, redis (a stream), or stderr")
 	fs.StringVar(&c.File, "audit-file", "", "file of the audit records, with the sink file")
 	fs.IntVar(&c.MaxSizeMB, "audit-max-size", 100, "size in MB at which that file is put aside and begun anew")
-	fs.IntVar(&c.MaxFiles, "audit-max-files", 10, "how many that were put aside are kept")
+	fs.IntVar(&c.MaxFiles, "audit-max-files", 5, "how many that were put aside are kept")
 }
 
 // deliveryConfig is how subscriptions are served.
@@ -81,6 +83,9 @@ type deliveryConfig struct {
 func (c *deliveryConfig) flags(fs *flag.FlagSet) {
 	fs.Var((*list)(&c.private), "webhook-allow-private", "comma-separated private networks that webhooks may call nevertheless")
 	fs.BoolVar(&c.cfg.Webhooks.AllowHTTP, "webhook-allow-http", false, "take http URLs of webhooks, too")
+	fs.DurationVar(&c.cfg.Webhooks.Timeout, "webhook-timeout", 10*time.Second, "time a request of a webhook may take that does not say, the answer included")
+	fs.DurationVar(&c.cfg.Drain, "delivery-drain", 3*time.Second, "time that deliveries under way may take when the replica stops, or leads no more")
+	fs.IntVar(&c.cfg.MaxSubscriptions, "delivery-max-subscriptions", 200, "webhooks and handlers that there may be; each that runs has a connection to Redis")
 	fs.DurationVar(&c.cfg.FeedMaxAge, "feed-retention", 24*time.Hour, "how long an event waits for a subscription that cannot take it")
 	fs.Int64Var(&c.cfg.FeedMaxLen, "feed-max-length", 100_000, "how many events of a channel wait so, at most")
 	fs.IntVar(&c.cfg.Breaker.FailureThreshold, "breaker-failure-threshold", 5, "failures in a row after which a webhook is left alone")
@@ -128,11 +133,11 @@ func (c *config) checkParts() (errs []error) {
 	}
 	trusted, err := auth.ParseProxies(c.proxies)
 	errs = append(errs, err)
-	c.server.OnExpiry = c.jwt.OnExpiry
 	c.server.TrustedProxies = trusted
 	c.server.Limits = c.limits
+	c.server.Socket.Engine.Headers = []string{"Authorization", "User-Agent"} // asked for when connections are listed
 	if len(trusted) > 0 {
-		c.server.Socket.Engine.Headers = []string{"Authorization", "X-Forwarded-For", "Forwarded"}
+		c.server.Socket.Engine.Headers = append(c.server.Socket.Engine.Headers, "X-Forwarded-For", "Forwarded")
 	}
 	errs = append(errs, c.delivery.check(), c.monitoring.check(), c.audit.Validate())
 	c.server.Webhooks = c.delivery.cfg.Webhooks
@@ -181,6 +186,9 @@ func (c *config) readSections() (errs []error) {
 		if d.Validation, err = events.ParseValidators(text); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if c.analysis, err = readScaling(c.sections["scaling"]); err != nil {
+		errs = append(errs, err)
 	}
 	var access map[string]struct{ Publish, Subscribe []string }
 	read("security.channelAccess", &access)

@@ -44,6 +44,7 @@ var sectionDocs = map[string]string{
 	"events.unknown":            "what becomes of events of types that nobody has declared: allow (the default) or refuse",
 	"security.channelAccess":    "roles that may publish on a channel, or subscribe to it: `{photo:upload: {publish: [uploader], subscribe: [auditor]}}`",
 	"security.eventValidation":  "validators by event type. See [Validators](events.md#validators)",
+	"scaling":                   "what `/api/v1/analysis` measures and recommends by: interval and keep (ms), and thresholds maxLatency, maxHandlerLatency (ms), maxErrorRate, maxHandlerErrorRate (parts of 1), maxDeadLetters, maxSlowClients (per minute), maxChurn (parts of the connections per minute), maxCpu, maxMemory (percent), minSamples, cpuLimit (cores), memoryLimit (bytes)",
 	"resilience.maxRetries":     "attempts to deliver an event, the first included, by category of error: timeout, network, rate_limit, unknown, default",
 	"resilience.baseRetryDelay": "milliseconds before the second attempt, by category; each further one waits twice as long",
 	"resilience.maxRetryDelay":  "milliseconds that an attempt waits at most, by category",
@@ -115,7 +116,7 @@ func TestMetricsReference(t *testing.T) {
 	if err := cfg.check(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newReplica(t.Context(), cfg, redis, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, registry, zap.NewAtomicLevel(), zap.NewNop()); err != nil {
+	if _, err := newReplica(t.Context(), cfg, redis, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, registry, nil, zap.NewAtomicLevel(), zap.NewNop()); err != nil {
 		t.Fatal(err)
 	}
 	slices.Sort(registry.rows)

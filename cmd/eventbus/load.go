@@ -24,7 +24,7 @@ const maxConfigFile = 4 << 20
 var sectionKeys = []string{
 	"routing.rules", "filters", "subscriptions", "events.types", "events.unknown",
 	"security.channelAccess", "security.eventValidation",
-	"resilience.maxRetries", "resilience.baseRetryDelay", "resilience.maxRetryDelay",
+	"resilience.maxRetries", "resilience.baseRetryDelay", "resilience.maxRetryDelay", "scaling",
 }
 
 // sections are those of a configuration file, as JSON, by key.
@@ -216,9 +216,14 @@ func mask(value any) any {
 	switch v := value.(type) {
 	case map[string]any:
 		for name, inner := range v {
-			if name == "secret" || name == "headers" {
+			text, isText := inner.(string)
+			path, _, hasQuery := strings.Cut(text, "?")
+			switch {
+			case name == "secret" || name == "headers":
 				v[name] = "********"
-			} else {
+			case name == "url" && isText && hasQuery:
+				v[name] = path + "?********"
+			default:
 				v[name] = mask(inner)
 			}
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"maps"
 	"os"
 	"slices"
@@ -68,17 +67,17 @@ func (s *replica) reload(args []string, std stdio, running config) error {
 	err := errors.Join(s.srv.ReloadLimits(cfg.limits), s.publishing.Reload(cfg.limits.Of(cfg.limits.Publish.PerUser)))
 	s.srv.SetCORSOrigins(cfg.server.Socket.Engine.CORSOrigins)
 	s.level.SetLevel(cfg.monitoring.logLevel)
-	if others := changed(fs, running); len(others) > 0 {
+	if others := changed(cfg, running); len(others) > 0 {
 		s.log.Warn("some settings have changed that need a restart", zap.Strings("settings", others))
 	}
 	return err
 }
 
-// changed lists the settings of fs that differ from those that the replica runs with, and cannot be taken over.
-func changed(fs *flag.FlagSet, running config) []string {
+// changed lists the settings that differ from those that the replica runs with, and cannot be taken over.
+func changed(now, running config) []string {
 	names := map[string]bool{}
 	for name, value := range running.values {
-		if f := fs.Lookup(name); f != nil && f.Value.String() != value && !slices.Contains(reloadable, name) {
+		if now.values[name] != value && !slices.Contains(reloadable, name) {
 			names[name] = true
 		}
 	}

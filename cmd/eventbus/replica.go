@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/photo-management/event-bus/adapter"
@@ -19,6 +20,7 @@ import (
 	"github.com/photo-management/event-bus/delivery"
 	"github.com/photo-management/event-bus/events"
 	"github.com/photo-management/event-bus/publisher"
+	"github.com/photo-management/event-bus/scaling"
 	"github.com/photo-management/event-bus/server"
 	"github.com/photo-management/event-bus/web"
 )
@@ -34,13 +36,14 @@ type replica struct {
 	publishing *auth.SharedLimiter // over HTTP, by user
 	refused    *auth.Limiter       // requests without a good token, by address
 	health     *web.Health
+	window     *scaling.Window
 	level      zap.AtomicLevel
 	log        *zap.Logger
 	policy     *auth.Policy
 }
 
-// newReplica makes a replica, and opens the log.
-func newReplica(ctx context.Context, cfg config, redis *adapter.Redis, internal net.Addr, registry prometheus.Registerer, level zap.AtomicLevel, log *zap.Logger) (*replica, error) {
+// newReplica makes a replica, and opens the log. Without spans, none are made.
+func newReplica(ctx context.Context, cfg config, redis *adapter.Redis, internal net.Addr, registry prometheus.Registerer, spans trace.TracerProvider, level zap.AtomicLevel, log *zap.Logger) (*replica, error) {
 	s := &replica{redis: redis, level: level, log: log}
 	s.store = redis.Store(cfg.cluster.log.Stream)
 	// The store buries by what this one is told, also where events are given up.
@@ -78,10 +81,10 @@ func newReplica(ctx context.Context, cfg config, redis *adapter.Redis, internal 
 		Store: s.store, Channels: cfg.declared.Channels(), Compile: server.CompileMatch,
 		Processes: s.store.Table(adapter.TableConfig{Name: "processes"}),
 		Removed:   func(ctx context.Context, id string) error { return s.removed(ctx, id) },
-		Logger:    log, Metrics: registry,
+		Logger:    log, Metrics: registry, TracerProvider: spans,
 	})
 	unchecked := func(events.Event) error { return nil } // the server has held it against its own types
-	publish := publisher.Config{Prefix: cfg.server.InputPrefix, MaxBytes: cfg.server.MaxEvent, Check: unchecked}
+	publish := publisher.Config{Prefix: cfg.server.InputPrefix, MaxBytes: cfg.server.MaxEvent, Check: unchecked, TracerProvider: spans}
 	durable := publish
 	durable.Durable = true
 	parts := server.Parts{
@@ -91,7 +94,7 @@ func newReplica(ctx context.Context, cfg config, redis *adapter.Redis, internal 
 			return adapter.WatchTables(ctx, redis, every, tables)
 		},
 		Durable: publisher.New(redis.Client(), durable), Plain: publisher.New(redis.Client(), publish),
-		Audit: s.audit, UserEvents: userEvents,
+		Audit: s.audit, UserEvents: userEvents, TracerProvider: spans,
 	}
 	if s.replicas, err = joinCluster(ctx, cfg, redis, internal, &parts, registry, log); err != nil {
 		return nil, err
@@ -156,9 +159,10 @@ func (s *replica) apiConfig(cfg config) *web.APIConfig {
 			s.log.Warn("a call of the API failed", zap.String("request", requestID), zap.String("operation", operation), zap.Error(err))
 		},
 		MaxEvent: cfg.server.MaxEvent,
-		Events:   apiEvents{s.api}, Idempotency: idempotency{s.store}, Clients: apiClients{s.api}, Filters: apiFilters{s.api},
+		Events:   apiEvents{s.api}, Idempotency: idempotency{s.store}, Clients: apiClients{s.api, cfg.server.TrustedProxies}, Filters: apiFilters{s.api},
 		Rules: apiRules{s.api}, Subscriptions: apiSubscriptions{s.api}, Revocations: apiRevocations{s.api},
 		LogLevel: apiLogLevel{s.level}, Stats: s.stats,
+		Analysis: func(context.Context) (any, error) { return s.window.Analysis(), nil },
 	}
 	if s.letters != nil {
 		c.DeadLetters = apiDeadLetters{s.api}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/photo-management/event-bus/adapter"
 	"github.com/photo-management/event-bus/auth"
+	"github.com/photo-management/event-bus/scaling"
 	"github.com/photo-management/event-bus/server"
 	"github.com/photo-management/event-bus/web"
 )
@@ -96,7 +97,12 @@ func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger, leve
 	defer internal.Close()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s, err := newReplica(ctx, cfg, redis, internal.Addr(), registry, level, log)
+	spans, err := startTracing(ctx, cfg.monitoring.tracing, cfg.cluster.replicaName(), log)
+	if err != nil {
+		return err
+	}
+	defer spans.stop() // when all that makes some has ended
+	s, err := newReplica(ctx, cfg, redis, internal.Addr(), registry, spans.tracerProvider(), level, log)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil
@@ -134,6 +140,8 @@ func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger, leve
 		_ = s.health.Run(below)
 	})
 	background.Go(func() { _ = s.publishing.Run(below) })
+	s.window = scaling.NewWindow(cfg.analysis, registry, log)
+	background.Go(func() { _ = s.window.Run(below) })
 	background.Go(func() { hangups.watch(below, s, cfg, certificates) })
 	var listener sync.WaitGroup
 	listener.Go(func() {
@@ -146,9 +154,9 @@ func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger, leve
 	})
 	background.Go(func() { // last to go, so that the probes hear of the drain
 		admin := http.NewServeMux()
-		admin.Handle("/", web.NewAdmin(web.AdminConfig{
+		admin.Handle("/", spans.traced(web.NewAdmin(web.AdminConfig{
 			Ready: srv.Ready, Metrics: gatherer(cfg, registry), MetricsPath: cfg.monitoring.metricsPath, Health: s.health, API: s.apiConfig(cfg),
-		}))
+		})))
 		admin.Handle("/socket.io/", srv.Forwarded()) // from the other replicas
 		failed[1] = web.Serve(below, internal, admin, internalConfig)
 		cancel()

@@ -89,6 +89,9 @@ var settingKeys = map[string]string{
 	"audit-file":                 "security.audit.file",
 	"audit-max-size":             "security.audit.maxSizeMB",
 	"audit-max-files":            "security.audit.maxFiles",
+	"webhook-timeout":            "delivery.webhooks.timeout",
+	"delivery-drain":             "delivery.drain",
+	"delivery-max-subscriptions": "delivery.maxSubscriptions",
 	"webhook-allow-private":      "delivery.webhooks.allowPrivate",
 	"webhook-allow-http":         "delivery.webhooks.allowHTTP",
 	"feed-retention":             "delivery.feed.retention",
@@ -108,6 +111,11 @@ var settingKeys = map[string]string{
 	"metrics-endpoint":           "monitoring.metrics.endpoint",
 	"log-level":                  "monitoring.logging.level",
 	"log-format":                 "monitoring.logging.format",
+	"tracing":                    "monitoring.tracing.enabled",
+	"tracing-service-name":       "monitoring.tracing.serviceName",
+	"tracing-endpoint":           "monitoring.tracing.endpoint",
+	"tracing-jaeger-endpoint":    "monitoring.tracing.jaegerEndpoint",
+	"tracing-sample-ratio":       "monitoring.tracing.sampleRatio",
 }
 
 // secrets are the flags whose values nobody shall read.

@@ -147,7 +147,7 @@ resilience: {deadLetter: {maxSize: -1}}
 		t.Errorf("got %d, want 2", code)
 	}
 	for _, want := range []string{
-		`onExpiry: "explode"`, `want schema, permission, rate_limit or content`, `operator: "like"`, "maxLen -1",
+		`onExpiry: "explode"`, `want schema, permission, rate_limit or content`, `operator: "like"`, "maxSize -1",
 	} {
 		if !strings.Contains(err, want) {
 			t.Errorf("%q is missing in\n%s", want, err)

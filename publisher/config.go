@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/photo-management/event-bus/events"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Config says how events are sent, and bounds what one call does.
@@ -24,6 +25,12 @@ type Config struct {
 
 	// Check, if not nil, decides instead of events.Validate which events are sent, for those who have types of their own.
 	Check func(events.Event) error
+
+	// TracerProvider makes the OpenTelemetry span of each event that is sent, event-bus.publish.<channel>. The event
+	// carries it on as metadata.traceparent, for the spans of the bus to be in the same trace, and its trace as
+	// metadata.traceId, if it has none; for that the JSON that is sent has these members more than the caller's. Nil
+	// means no spans.
+	TracerProvider trace.TracerProvider
 
 	// Durable events are written to a stream in Redis, one for each channel, which the bus reads: they are delivered
 	// even if no replica of the bus is there when they are published. Zero means PUBLISH, which reaches those who

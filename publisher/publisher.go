@@ -19,6 +19,7 @@ import (
 
 	"github.com/photo-management/event-bus/events"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // What a caller may want to tell from other errors.
@@ -35,6 +36,7 @@ var (
 type Publisher struct {
 	redis   redis.UniversalClient
 	cfg     Config
+	tracer  trace.Tracer // nil: no spans
 	waiting atomic.Int64 // events of calls that have not returned
 }
 
@@ -44,7 +46,11 @@ type Publisher struct {
 // twice is delivered once, and a channel's part of a batch is repeated as a whole. Check a Config that comes from
 // outside with Validate: a negative limit refuses everything.
 func New(client redis.UniversalClient, cfg Config) *Publisher {
-	return &Publisher{redis: client, cfg: cfg.withDefaults()}
+	p := &Publisher{redis: client, cfg: cfg.withDefaults()}
+	if cfg.TracerProvider != nil {
+		p.tracer = cfg.TracerProvider.Tracer(tracerName)
+	}
+	return p
 }
 
 // Publish publishes an event on the default channel of its type. An event that breaks its schema is
@@ -70,7 +76,10 @@ func (p *Publisher) PublishTo(ctx context.Context, channel string, ev events.Eve
 	defer p.leave(1)
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
-	return failed(channel, ev, p.send(ctx, channel, []events.Event{ev}))
+	ev, span := p.begin(ctx, channel, ev)
+	err := p.send(ctx, channel, []events.Event{ev})
+	finish(span, err)
+	return failed(channel, ev, err)
 }
 
 // ChannelEvent is an event and the channel it is published on.
@@ -125,11 +134,13 @@ func (p *Publisher) PublishAll(ctx context.Context, batch []ChannelEvent) []erro
 	defer p.leave(n)
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
+	end := p.beginAll(ctx, good, evs)
 	var channels sync.WaitGroup // at once, because in a cluster one may be away while the others are there
 	for channel, of := range good {
 		channels.Go(func() { p.sendMany(ctx, channel, evs, of, errs) })
 	}
 	channels.Wait()
+	end(errs)
 	return errs
 }
 

@@ -31,9 +31,9 @@ func benchEvent(b *testing.B, kind, data, metadata string) (payload []byte, numb
 	}
 }
 
-// BenchmarkIngest is the way of one event from Redis to the log: decode, route, append. Not in it are the payload, which
-// the source makes, and the store of owners: these events name no owner.
-func BenchmarkIngest(b *testing.B) {
+// BenchmarkIngestOne is the way of a single event to a log in memory: decode, route, append. Not in it are the payload,
+// which the source makes, and the store of owners: these events name no owner. See BenchmarkIngest.
+func BenchmarkIngestOne(b *testing.B) {
 	for _, bb := range []struct{ channel, kind, data, metadata string }{
 		{"photo:upload", "photo.deleted", `"filename":"a.jpg"`, `,"clientId":"client-42","sessionId":"session-42"`},
 		{"photo:processing", "photo.processing.started", `"photoId":"photo-123","userId":"user-42"`, ``},

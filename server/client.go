@@ -120,7 +120,6 @@ func (s *Server) authenticate(ctx context.Context, sock *socketio.Socket, given 
 	if ok, wait := s.users.Allow(id.UserID); !ok {
 		return s.tooOften(auth.Record{UserID: id.UserID, IP: addr.String(), Action: "connect"}, wait)
 	}
-	s.audit(auth.Record{Event: auth.ClientAuthenticated, UserID: id.UserID, TokenID: id.TokenID, SocketID: sock.ID(), IP: addr.String()})
 	sock.SetData(&client{Identity: id, pace: s.limits.Load().Pace()})
 	return nil
 }
@@ -182,6 +181,8 @@ func (s *Server) connected(_ context.Context, sock *socketio.Socket) {
 	s.metrics.connections.Inc()
 	s.metrics.recovered(sock.Recovered())
 	c := of(sock)
+	// Here, as a socket has no id before it is known whether it is recovered.
+	s.audit(auth.Record{Event: auth.ClientAuthenticated, UserID: c.UserID, TokenID: c.TokenID, SocketID: sock.ID(), IP: s.address(sock).String()})
 	if s.revocations.Revoked(c.Identity) { // since it was verified: closeRevoked has not seen it
 		s.closeAsRevoked(sock)
 		return

@@ -151,9 +151,11 @@ func (d *decisions) publishable(who auth.Identity, channel string, ev events.Eve
 
 func perUser(c events.RateSpec) bool { return strings.Contains(c.Key, "{userId}") }
 
+// limitAsk asks about one limit. Limits that have a key in common, but are not the same, count apart: 10 a second, and 100 a
+// minute.
 func limitAsk(c events.RateSpec, user, channel string, ev events.Event) routing.ThrottleAsk {
 	return routing.ThrottleAsk{
-		Key: "limit:" + c.For(user, ev.Type), Member: channel + "\x00" + ev.ID, Limit: c.Limit, Window: time.Duration(c.Window) * time.Second,
+		Key: fmt.Sprintf("limit:%d/%d:%s", c.Limit, c.Window, c.For(user, ev.Type)), Member: channel + "\x00" + ev.ID, Limit: c.Limit, Window: time.Duration(c.Window) * time.Second,
 	}
 }
 

@@ -42,6 +42,8 @@ type setup struct {
 	leaders  leaders        // nil means that it leads all channels
 	inputs   inputs         // nil means none
 	history  func(ctx context.Context, room string, n int) ([]adapter.Entry, error)
+	id       string       // of the replica, with redis
+	parts    func(*Parts) // changes them, if set
 }
 
 // bus is a Server on a free port, with the parts a test can get at.
@@ -73,6 +75,7 @@ func newBus(t testing.TB, with setup) *bus {
 		with.log = newFakeLog()
 	}
 	with.config.Drain = cmp.Or(with.config.Drain, time.Millisecond)
+	with.id = cmp.Or(with.id, "00000000000000aa")
 	b := &bus{t: t, source: newFakeSource(), owners: newFakeOwners(), registry: prometheus.NewRegistry(), done: make(chan struct{})}
 	core, logs := observer.New(zap.DebugLevel)
 	b.logs = logs
@@ -87,12 +90,14 @@ func newBus(t testing.TB, with setup) *bus {
 	} else {
 		owners := with.redis.Owners(adapter.OwnersConfig{})
 		parts.Owners = owners
-		log := with.redis.Log(adapter.LogConfig{ID: "00000000000000aa"})
+		log := with.redis.Log(adapter.LogConfig{ID: with.id})
 		must(t, log.Open(t.Context()))
-		parts.Log, parts.Source, with.inputs = log, with.redis.Listener(), with.redis
-		with.leaders = adapter.NewReplicas(with.redis.Client(), adapter.ReplicasConfig{
-			ID: "00000000000000aa", Channels: slices.Sorted(maps.Keys(with.rules)), Key: log.Key,
-		}, zap.NewNop())
+		parts.ID, parts.Log, parts.Source, with.inputs = with.id, log, with.redis.Listener(), with.redis
+		if with.leaders == nil {
+			with.leaders = adapter.NewReplicas(with.redis.Client(), adapter.ReplicasConfig{
+				ID: with.id, Channels: slices.Sorted(maps.Keys(with.rules)), Key: log.Key,
+			}, zap.NewNop())
+		}
 		parts.Policy, err = auth.NewPolicy(with.policy, owners)
 	}
 	must(t, err)
@@ -104,6 +109,9 @@ func newBus(t testing.TB, with setup) *bus {
 	}
 	if parts.Inputs = with.inputs; parts.Inputs == nil {
 		parts.Inputs = noInputs{}
+	}
+	if with.parts != nil {
+		with.parts(&parts)
 	}
 	b.Server, err = New(with.config, parts)
 	must(t, err)

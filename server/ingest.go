@@ -36,6 +36,14 @@ type arrival struct {
 // goesOn reports whether nothing has stopped it.
 func (in *arrival) goesOn() bool { return in.refused == nil && in.dropped == "" }
 
+// reason is that of its dead letter, and also the category.
+func (in *arrival) reason() string {
+	if errors.Is(in.refused, ErrLimited) {
+		return "rate_limit"
+	}
+	return "validation"
+}
+
 // ingest takes incoming messages of a channel to the log, in their order and together, however long that takes: it
 // fails only when the lease is gone. What is no event, or not allowed, goes to the dead letters, and the others are
 // taken. It runs on the channel's leader only. Each step may be tried again, and the whole by a successor.
@@ -164,7 +172,7 @@ func (s *Server) bury(ctx context.Context, channel string, batch []arrival) erro
 		if in := &batch[i]; in.refused != nil {
 			refused = append(refused, in)
 			letters = append(letters, adapter.DeadLetter{
-				Channel: channel, Reason: "validation", Category: "validation", Error: in.refused.Error(), Attempts: 1,
+				Channel: channel, Reason: in.reason(), Category: in.reason(), Error: in.refused.Error(), Attempts: 1,
 				EventID: in.event.ID, EventType: in.event.Type, Event: in.payload, At: time.Now(),
 			})
 		}
@@ -175,7 +183,7 @@ func (s *Server) bury(ctx context.Context, channel string, batch []arrival) erro
 	}
 	for i, in := range refused {
 		if added[i] {
-			s.metrics.deadLetters.WithLabelValues(channel, "validation").Inc()
+			s.metrics.deadLetters.WithLabelValues(channel, in.reason()).Inc()
 			s.auditRefusal(channel, in)
 		}
 	}

@@ -224,7 +224,7 @@ func publishError(err error) string {
 }
 
 func (m *metrics) ingestError(channel string, err error) {
-	m.add(tallyError, channel, "")
+	m.add(tallyError, channel, otherType) // what could not be read says nothing of its type
 	m.sums.errors.Add(1)
 	kind := "malformed"
 	switch {

@@ -84,8 +84,8 @@ func (t *tracing) consumed(spans []trace.Span, batch []arrival, err error) {
 }
 
 // delivered makes a span of each sampled event among entries that were given to the sockets of this replica, all together,
-// since start. There is none for a single socket: a full room would have thousands. What is written by others than the
-// leaders of channels has none.
+// since start. There is none for a single socket: a full room would have thousands. What others than the leaders of channels
+// write has none, nor has what is heard by Pub/Sub instead of a log: it does not say its channel.
 func (t *tracing) delivered(entries []adapter.Entry, start time.Time) {
 	if t == nil {
 		return
@@ -95,9 +95,12 @@ func (t *tracing) delivered(entries []adapter.Entry, start time.Time) {
 	default:
 		return
 	}
-	end := time.Now()
+	var end time.Time
 	for i := range entries {
 		if e := &entries[i]; e.Key != "" && e.Kind == adapter.Event && sampled(e.Args) {
+			if end.IsZero() {
+				end = time.Now()
+			}
 			t.deliver(e, start, end)
 		}
 	}
@@ -122,7 +125,7 @@ func (t *tracing) deliver(e *adapter.Entry, start, end time.Time) {
 		if span.IsRecording() {
 			span.SetAttributes(append(ev.TraceAttributes(channel),
 				attribute.String("messaging.operation.name", "deliver"), attribute.String("messaging.operation.type", "process"),
-				attribute.String("socketio.event", string(bytes.Trim(name, `"`))), attribute.Int("socketio.rooms", len(e.Rooms)),
+				attribute.String("socketio.event", strings.ToValidUTF8(string(bytes.Trim(name, `"`)), "")), attribute.Int("socketio.rooms", len(e.Rooms)),
 				attribute.Stringer("eventbus.log.position", e.Position))...)
 		}
 		events.EndSpan(span, nil, trace.WithTimestamp(end))

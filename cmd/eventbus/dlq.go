@@ -87,10 +87,12 @@ func deadLetters(ctx context.Context, args []string, std stdio) error {
 	return do(ctx, std)
 }
 
-// splitIDs takes the ids of letters, digits with a dash between, from among the flags.
+// splitIDs takes the ids of letters, digits with a dash between, from among the flags; that of -after is the flag's.
 func splitIDs(args []string) (flags, ids []string) {
-	for _, arg := range args {
-		if _, err := adapter.ParsePosition(arg); err == nil && strings.Contains(arg, "-") && !strings.HasPrefix(arg, "-") {
+	for i, arg := range args {
+		_, err := adapter.ParsePosition(arg)
+		isID := err == nil && strings.Contains(arg, "-") && !strings.HasPrefix(arg, "-")
+		if isID && (i == 0 || strings.TrimLeft(args[i-1], "-") != "after") {
 			ids = append(ids, arg)
 		} else {
 			flags = append(flags, arg)

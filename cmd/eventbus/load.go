@@ -83,7 +83,8 @@ func readFile(fs *flag.FlagSet, name string) (sections, error) {
 	if err := k.Load(rawbytes.Provider(text), yaml.Parser()); err != nil {
 		return nil, usageError{fmt.Errorf("%s: %s is not YAML: %w", where, name, err)}
 	}
-	r := fileReader{fs: fs, flags: keyFlags(), found: sections{}}
+	r := fileReader{fs: fs, flags: keyFlags(), given: map[string]string{}, found: sections{}}
+	maps.Copy(r.flags, aliasKeys)
 	r.walk("", k.Raw())
 	if len(r.problems) > 0 {
 		return nil, usageError{fmt.Errorf("%s:\n%w", name, errors.Join(r.problems...))}
@@ -94,7 +95,8 @@ func readFile(fs *flag.FlagSet, name string) (sections, error) {
 // fileReader goes through the keys of a configuration file.
 type fileReader struct {
 	fs       *flag.FlagSet
-	flags    map[string]string
+	flags    map[string]string // by key
+	given    map[string]string // keys, by flag
 	found    sections
 	problems []error
 }
@@ -112,7 +114,7 @@ func (r *fileReader) walk(prefix string, at map[string]any) {
 			}
 			r.found[key] = text
 		case r.flags[key] != "":
-			if err := setFromFile(r.fs.Lookup(r.flags[key]), key, value); err != nil {
+			if err := r.set(r.flags[key], key, value); err != nil {
 				r.problems = append(r.problems, err)
 			}
 		case isMap && r.leadsOn(key):
@@ -124,6 +126,20 @@ func (r *fileReader) walk(prefix string, at map[string]any) {
 			r.problems = append(r.problems, fmt.Errorf("%s: is not known; %s", key, r.suggest(key)))
 		}
 	}
+}
+
+// set sets a flag, unless it has been set by another of its keys, to something else.
+func (r *fileReader) set(name, key string, value any) error {
+	f := r.fs.Lookup(name)
+	before := f.Value.String()
+	if err := setFromFile(f, key, value); err != nil {
+		return err
+	}
+	if other := r.given[name]; other != "" && f.Value.String() != before {
+		return fmt.Errorf("%s: differs from %s, which is the same setting; give one of them", key, other)
+	}
+	r.given[name] = key
+	return nil
 }
 
 // known lists every key there is.

@@ -118,6 +118,9 @@ var settingKeys = map[string]string{
 	"tracing-sample-ratio":       "monitoring.tracing.sampleRatio",
 }
 
+// aliasKeys are further keys of flags, where the design has two.
+var aliasKeys = map[string]string{"monitoring.metrics.port": "metrics-port"}
+
 // secrets are the flags whose values nobody shall read.
 var secrets = map[string]bool{
 	"jwt-secret": true, "redis-password": true, "redis-sentinel-password": true, "redis-url": true, "jwt-jwks-url": true,

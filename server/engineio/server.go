@@ -342,7 +342,7 @@ func (s *Server) newConn(r *http.Request) *Conn {
 			if c.handshake.Header == nil {
 				c.handshake.Header = http.Header{}
 			}
-			c.handshake.Header[http.CanonicalHeaderKey(name)] = v
+			c.handshake.Header[http.CanonicalHeaderKey(name)] = slices.Clone(v) // not a part of all that was sent
 		}
 	}
 	return c

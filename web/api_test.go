@@ -292,7 +292,9 @@ func TestProfiles(t *testing.T) {
 		{"/debug/pprof/profile?seconds=NaN", 400},
 		{"/debug/pprof/trace?seconds=1e9", 400},
 		{"/debug/pprof/heap?seconds=-1", 400},
-		{"/debug/pprof/trace?seconds=0.01", 200},
+		{"/debug/pprof/profile?seconds=0.5", 400},
+		{"/debug/pprof/profile?seconds=0", 400},
+		{"/debug/pprof/trace?seconds=1", 200},
 	} {
 		if res, body := exchange(t, h, "GET", c.path, ""); res.StatusCode != c.status {
 			t.Errorf("%s: got status %d, want %d: %.200s", c.path, res.StatusCode, c.status, body)

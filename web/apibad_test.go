@@ -126,7 +126,8 @@ var bad = []struct {
 	{"revocation with more", "POST", "/revocations", `{"userId":"u","role":"x"}`, 400, "body", "is unknown"},
 	{"revocation that is over", "POST", "/revocations", `{"userId":"u","expires":"2020-01-01T00:00:00Z"}`, 422, "expires", ""},
 	{"revocation until a word", "POST", "/revocations", `{"userId":"u","expires":"soon"}`, 400, "expires", "want a time"},
-	{"revocation is no JSON", "POST", "/revocations", `userId=u`, 400, "revocation", "not a JSON object"},
+	{"revocation is no JSON", "POST", "/revocations", `userId=u`, 400, "", "broken at byte 1"},
+	{"revocation of two users", "POST", "/revocations", `{"userId":"u","userId":"v"}`, 400, "userId", "comes more than once"},
 
 	// log level
 	{"level unknown", "PUT", "/log-level", `{"level":"trace"}`, 400, "level", "debug, info, warn, error"},
@@ -136,7 +137,7 @@ var bad = []struct {
 
 // beyondSchemas are those that are bad in a way that the schema of their body does not say.
 var beyondSchemas = []string{"event is not UTF-8", "event nested deeply", "event of a type without channel", "batch is not UTF-8",
-	"filter id with a space", "subscription id too long"}
+	"filter id with a space", "subscription id too long", "revocation of two users"}
 
 func TestAPIRefusesBadInput(t *testing.T) {
 	t.Parallel()

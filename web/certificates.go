@@ -34,7 +34,8 @@ func (c CertificatesConfig) Validate() error {
 type Certificates struct {
 	cfg     CertificatesConfig
 	current atomic.Pointer[tls.Certificate]
-	next    atomic.Int64 // Unix nanoseconds, before which the files are not looked at
+	before  atomic.Pointer[tls.Certificate] // the one that was current before it; nil: none
+	next    atomic.Int64                    // Unix nanoseconds, before which the files are not looked at
 
 	// Held while files are read: handshakes do not wait for it, they go on with the certificate there is.
 	reading sync.Mutex
@@ -129,6 +130,8 @@ func (c *Certificates) load() error {
 	if err != nil {
 		return fmt.Errorf("tls.certFile and tls.keyFile: %w", err)
 	}
-	c.current.Store(&pair)
+	if was := c.current.Swap(&pair); was != nil && !was.Leaf.Equal(pair.Leaf) {
+		c.before.Store(was)
+	}
 	return nil
 }

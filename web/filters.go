@@ -152,8 +152,8 @@ func (c *call) spec(id string) (json.RawMessage, error) {
 	if err := c.noQuery(); err != nil {
 		return nil, err
 	}
-	var spec json.RawMessage
-	if err := c.decode(&spec); err != nil {
+	spec, err := c.object()
+	if err != nil {
 		return nil, err
 	}
 	named, err := specID(spec)
@@ -166,13 +166,19 @@ func (c *call) spec(id string) (json.RawMessage, error) {
 	return spec, nil
 }
 
-// specID is the id that a spec names, or "". The rest of it is for the implementation to read.
+// object is a body that is an object, each of its members there once. The rest of it is for the implementation to read.
+func (c *call) object() (json.RawMessage, error) {
+	var members map[string]json.RawMessage
+	if err := c.decode(&members); err != nil {
+		return nil, err
+	}
+	return c.body, nil
+}
+
+// specID is the id that a spec names, or "".
 func specID(spec json.RawMessage) (string, error) {
 	var named struct {
 		ID *string `json:"id"`
-	}
-	if spec[0] != '{' {
-		return "", malformedField(whole, "must be an object.")
 	}
 	if json.Unmarshal(spec, &named) != nil {
 		return "", malformedField("id", "must be a string.")

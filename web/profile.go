@@ -41,10 +41,11 @@ func (c *call) profile(h http.HandlerFunc) error {
 	return nil
 }
 
+// checkSeconds is strict, as pprof takes what it cannot read, or zero, or a part of a second, for half a minute.
 func checkSeconds(r *http.Request) error {
 	for _, v := range r.URL.Query()["seconds"] {
-		if n, err := strconv.ParseFloat(v, 64); err != nil || !(n >= 0 && n <= maxProfile) {
-			return malformedField("seconds", "must be a number from 0 to 60.")
+		if n, err := strconv.Atoi(v); err != nil || n < 1 || n > maxProfile {
+			return malformedField("seconds", "must be a whole number from 1 to 60.")
 		}
 	}
 	return nil

@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"time"
 
@@ -52,11 +51,11 @@ func (a *api) addRevocation(c *call) error {
 	if err := c.noQuery(); err != nil {
 		return err
 	}
-	var members map[string]json.RawMessage // each once, which ParseRevocation does not look at
-	if err := c.decode(&members); err != nil {
+	body, err := c.object()
+	if err != nil {
 		return err
 	}
-	r, err := auth.ParseRevocation(c.body)
+	r, err := auth.ParseRevocation(body)
 	if err != nil {
 		return fieldErrors(http.StatusBadRequest, err)
 	}

@@ -71,8 +71,8 @@ func (a *api) createSubscription(c *call) error {
 	if err := c.noQuery(); err != nil {
 		return err
 	}
-	var spec json.RawMessage
-	if err := c.decode(&spec); err != nil {
+	spec, err := c.object()
+	if err != nil {
 		return err
 	}
 	switch id, err := specID(spec); {

@@ -98,6 +98,24 @@ test("what a dropped connection misses is filled in", async () => {
   assert.deepEqual(troubles, []);
 });
 
+test("what happened to a photo before is shown to who subscribes later", async () => {
+  await connected();
+  await subscribe("photo-45");
+  await publish();
+  await card("photo-45").getByText("Completed", { exact: true }).waitFor();
+  const last = (await events()).at(-1).id;
+  await page.getByRole("button", { name: "Publish a photo run" }).waitFor(); // its request has been answered, too
+  await page.reload(); // the page knows nothing any more
+  await session();
+  await subscribe("photo-45");
+  await card("photo-45").getByText("Completed", { exact: true }).waitFor();
+  const got = await events();
+  assert.deepEqual(got.map((e) => e.type), runTypes.slice(1)); // the upload was for the client, not for the photo
+  assert.ok(got.every((e) => e.filledIn), "an event is not marked as one from before");
+  assert.equal(got.at(-1).id, last);
+  assert.deepEqual(troubles, []);
+});
+
 test("a failed run says where and why", async () => {
   await connected();
   await page.getByLabel("Photo id").fill("photo-44");

@@ -2,6 +2,8 @@
 /* global io */
 
 const heartbeatEvery = 5_000; // ms
+const historySize = 50; // events of a photo from before
+const maxShown = 1000;
 const path = new URL("socket.io/", document.baseURI).pathname;
 
 /** What to tell somebody about the server's refusals. */
@@ -18,7 +20,7 @@ const random = (n) => Array.from(crypto.getRandomValues(new Uint8Array(n)), (b) 
  *   state(name, label)       idle, connecting, connected, reconnecting or failed
  *   facts({transport, socketId, recovered, latency})  the ones that changed
  *   notice(text, tone)       something to tell the user; tone is info, good, warn or bad
- *   event(name, event, filledIn)   an Event of the bus
+ *   event(name, event, note) an Event of the bus; note is "filled in" for one that was missed, "earlier" for one from before
  *   reply(name, payload)     any other event of the server
  *   mark(name, note)         for the log: the connection came or went
  *   rooms(rooms)             the photo ids subscribed to, a Set
@@ -32,6 +34,7 @@ export class Connection {
   #lostAt; // when the connection was lost, undefined while there is one
   #backAt = 0; // when it last came back
   #filledIn = 0;
+  #shown = new Set(); // ids of events, oldest first
   #pinged; // when the heartbeat under way was sent
   #timers = [];
 
@@ -85,8 +88,12 @@ export class Connection {
   subscribe(photoId) {
     this.photos.add(photoId);
     this.#on.rooms(this.photos);
-    this.#socket.emit("subscribe:photo", { photoId }, (answer) => {
-      if (answer?.ok !== false) return;
+    this.#socket.emit("subscribe:photo", { photoId, history: historySize }, (answer) => {
+      if (answer?.ok !== false) {
+        // What happened to the photo before, in order; what comes from here on comes by itself.
+        for (const { event, args } of answer?.history ?? []) this.#show(event, args[0], "earlier");
+        return;
+      }
       this.photos.delete(photoId);
       this.#on.rooms(this.photos);
     });
@@ -166,8 +173,16 @@ export class Connection {
     const away = this.#lostAt !== undefined;
     const filledIn = this.#socket.recovered && (away || Date.parse(event?.timestamp) < this.#backAt);
     if (filledIn) this.#filledIn++;
-    this.#on.event(name, event, filledIn);
+    this.#show(name, event, filledIn ? "filled in" : undefined);
     if (filledIn && !away) this.#tellFilledIn();
+  }
+
+  /** show passes an event on, once: the history of a photo may have what came by another room. */
+  #show(name, event, note) {
+    if (this.#shown.has(event?.id)) return;
+    this.#shown.add(event?.id);
+    if (this.#shown.size > maxShown) this.#shown.delete(this.#shown.values().next().value);
+    this.#on.event(name, event, note);
   }
 
   #tellFilledIn() {

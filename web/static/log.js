@@ -8,15 +8,15 @@ let total = 0;
 /**
  * record adds an entry for a Socket.IO event and its payload.
  * options.kind is "event" (an Event of the bus), "reply" (an answer of the server) or "mark" (something of this page);
- * options.filledIn says that the event was missed and then recovered.
+ * options.note says what is special about it, in a word or two.
  */
-export function record(name, payload, { kind = "event", filledIn = false } = {}) {
+export function record(name, payload, { kind = "event", note } = {}) {
   const line = [
     el("time", {}, clock(payload?.timestamp)),
     el("span", { class: "name" }, name),
     el("span", { class: "what" }, ...describe(kind, payload)),
   ];
-  if (filledIn) line.push(el("span", { class: "tag" }, "filled in"));
+  if (note) line.push(el("span", { class: "tag" }, note));
 
   const entry = el("li", { "data-kind": kind, "data-event": name },
     kind === "mark" ? el("div", { class: "line" }, ...line) : unfolding(name, payload, line));

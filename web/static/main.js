@@ -27,8 +27,8 @@ const connection = new Connection({
     if ("latency" in facts) $("latency").textContent = facts.latency === undefined ? "–" : `${facts.latency.toFixed(1)} ms`;
   },
   notice,
-  event(name, event, filledIn) {
-    log.record(name, event, { filledIn });
+  event(name, event, note) {
+    log.record(name, event, { note });
     show(event);
   },
   reply: (name, payload) => log.record(name, payload, { kind: "reply" }),

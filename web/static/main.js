@@ -96,7 +96,8 @@ async function publish() {
         fail: $("fail").checked,
       }),
     });
-    if (!answer.ok) notice((await answer.json()).detail ?? "The run was not published.", "bad");
+    const told = await answer.json();
+    if (!answer.ok) notice(told.detail ?? "The run was not published.", "bad");
   } catch {
     notice("The run broke off: the server cannot be reached.", "bad");
   } finally {

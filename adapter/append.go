@@ -98,12 +98,16 @@ func (l *Log) appendArgs(lease Lease, records []Record, way string) (keys []stri
 	if l.history != nil {
 		args[5], args[6] = l.history.cfg.Size, l.history.cfg.TTL.Milliseconds()
 	}
+	var cursor Position
 	for _, r := range records {
 		keys = append(keys, l.Key("id:"+r.Key))
 		args = append(args, r.Key, len(r.Messages))
 		if r.Cursor != (Position{}) {
-			args[3] = r.Cursor.String()
+			cursor = r.Cursor
 		}
+	}
+	if cursor != (Position{}) {
+		args[3] = cursor.String()
 	}
 	if way != feedNone {
 		args, keys = feedArgs(args, way, records), append(keys, l.feedKey(lease.Channel))

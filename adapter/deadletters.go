@@ -62,10 +62,10 @@ func (c DeadLettersConfig) Validate() error {
 	c = c.withDefaults()
 	var errs []error
 	if c.MaxLen < 1 || c.MaxLen > 1_000_000 {
-		errs = append(errs, fmt.Errorf("deadLetters.maxLen %d: must be from 1 to 1000000", c.MaxLen))
+		errs = append(errs, fmt.Errorf("resilience.deadLetter.maxSize %d: must be from 1 to 1000000", c.MaxLen))
 	}
 	if c.Retention < time.Minute {
-		errs = append(errs, fmt.Errorf("deadLetters.retention %s: must be 1m or more", c.Retention))
+		errs = append(errs, fmt.Errorf("resilience.deadLetter.retentionDays: %s: must be 1m or more", c.Retention))
 	}
 	return errors.Join(errs...)
 }
@@ -129,23 +129,31 @@ local function now()
 end
 `
 
-// buryScript adds a letter, unless its like is there and young. What it takes of ARGV begins at a: digest, time in ms in
+// buryScript adds a letter, unless its like is there and young. What it takes of ARGV is from a to b: digest, time in ms in
 // which there is one of a digest, MaxLen, Retention in ms, fields and values of the letter. KEYS: stream, index.
 const buryScript = sweepScript + `
-local function bury(dead, index, a)
+local function bury(dead, index, a, b)
 	local at, known = now(), redis.call('HGET', index, ARGV[a])
 	if known and at - tonumber(string.match(known, '^%d+')) < tonumber(ARGV[a + 1]) and
 		#redis.call('XRANGE', dead, known, known) == 1 then
 		return ''
 	end
-	local id = redis.call('XADD', dead, '*', 'digest', ARGV[a], unpack(ARGV, a + 4))
+	local id = redis.call('XADD', dead, '*', 'digest', ARGV[a], unpack(ARGV, a + 4, b))
 	redis.call('HSET', index, ARGV[a], id)
 	sweep(dead, index, at, ARGV[a + 2], ARGV[a + 3], 100)
 	return id
 end
 `
 
-var addLetter = redis.NewScript(buryScript + `return bury(KEYS[1], KEYS[2], 1)`)
+// addLetters adds letters, and says of each which id it has, empty if there is one like it. KEYS: stream, index. ARGV:
+// how many there are, and of each what buryScript takes.
+var addLetters = redis.NewScript(buryScript + `
+local ids, size = {}, (#ARGV - 1) / tonumber(ARGV[1])
+for a = 2, #ARGV, size do
+	ids[#ids + 1] = bury(KEYS[1], KEYS[2], a, a + size - 1)
+end
+return ids
+`)
 
 // args appends what buryScript takes of ARGV.
 func (d *DeadLetters) args(args []any, l DeadLetter) ([]any, error) {
@@ -172,18 +180,30 @@ func (d *DeadLetters) args(args []any, l DeadLetter) ([]any, error) {
 // Add adds a letter, and drops the oldest that are beyond the bounds. The same event of the same channel and subscription
 // is added once within 24 h, as long as it is kept: then added is false.
 func (d *DeadLetters) Add(ctx context.Context, l DeadLetter) (added bool, err error) {
-	if d.cfg.Disabled {
-		return false, nil
+	all, err := d.AddAll(ctx, []DeadLetter{l})
+	return err == nil && all[0], err
+}
+
+// AddAll adds letters as Add does, in their order and all together, and reports of each whether it was added.
+func (d *DeadLetters) AddAll(ctx context.Context, letters []DeadLetter) (added []bool, err error) {
+	added = make([]bool, len(letters))
+	if d.cfg.Disabled || len(letters) == 0 {
+		return added, nil
 	}
-	args, err := d.args(nil, l)
+	args := []any{len(letters)}
+	for _, l := range letters {
+		if args, err = d.args(args, l); err != nil {
+			return nil, err
+		}
+	}
+	ids, err := addLetters.Run(ctx, d.store.db.client, []string{d.key, d.index}, args...).StringSlice()
 	if err != nil {
-		return false, err
+		return nil, d.explain("add dead letters", err)
 	}
-	id, err := addLetter.Run(ctx, d.store.db.client, []string{d.key, d.index}, args...).Text()
-	if err != nil {
-		return false, d.explain("add a dead letter", err)
+	for i := range added {
+		added[i] = ids[i] != ""
 	}
-	return id != "", nil
+	return added, nil
 }
 
 // letterOf reads an entry of the stream.
@@ -232,6 +252,10 @@ func (d *DeadLetters) Len(ctx context.Context) (int64, error) {
 // sweepLetters drops letters beyond the bounds, 100 at most, and says how many. KEYS: stream, index. ARGV: MaxLen,
 // Retention in ms.
 var sweepLetters = redis.NewScript(sweepScript + `return sweep(KEYS[1], KEYS[2], now(), ARGV[1], ARGV[2], 100)`)
+
+// TrimDeadLetters drops dead letters beyond the bounds that DeadLetters was given. Adding one does so, too: this is for
+// those that grow old while none is added.
+func (s *Store) TrimDeadLetters(ctx context.Context) error { return s.letters().Trim(ctx) }
 
 // Trim drops the letters that are beyond the bounds.
 func (d *DeadLetters) Trim(ctx context.Context) error {

@@ -11,8 +11,9 @@ import (
 
 const (
 	maxPage   = 1000
-	pageChunk = 32      // letters read at a time, as each may have a megabyte
+	pageChunk = 16      // letters read at a time, as each may have a megabyte
 	pageBytes = 8 << 20 // a page ends when its events have so many
+	dropChunk = 100     // letters that one script drops, as it reads them for that
 )
 
 // DeadLetterQuery says which letters are meant. An empty field means any.
@@ -106,7 +107,7 @@ func (d *DeadLetters) Remove(ctx context.Context, ids ...string) (int, error) {
 	}
 	removed := 0
 	for len(args) > 0 {
-		now := args[:min(len(args), maxPage)]
+		now := args[:min(len(args), dropChunk)]
 		args = args[len(now):]
 		n, err := removeLetters.Run(ctx, d.store.db.client, []string{d.key, d.index}, now...).Int()
 		if err != nil {

@@ -41,6 +41,47 @@ func TestDeadLettersRelease(t *testing.T) {
 	}
 }
 
+// A letter becomes an entry for one group, as long as there is that group.
+func testFeedReturn(t *testing.T, l *Log) {
+	ctx, d, f := t.Context(), l.DeadLetters(DeadLettersConfig{}), l.Feed("c")
+	letter := DeadLetter{Channel: "c", Subscription: "g", Event: []byte(`{"id":"1"}`)}
+	if added, err := d.Add(ctx, letter); err != nil || !added {
+		t.Fatalf("added %v, %v", added, err)
+	}
+	id, err := d.Last(ctx)
+	must(t, err)
+	if _, err := f.Return(ctx, id, "g"); !errors.Is(err, ErrNoGroup) {
+		t.Errorf("without a feed it is %v, want ErrNoGroup", err)
+	}
+	must(t, f.Create(ctx, "other"))
+	if _, err := f.Return(ctx, id, "g"); !errors.Is(err, ErrNoGroup) {
+		t.Errorf("without the group it is %v, want ErrNoGroup", err)
+	}
+	if added, err := d.Add(ctx, letter); err != nil || added {
+		t.Errorf("added %v, %v, want it to be known still", added, err)
+	}
+	must(t, f.Create(ctx, "g"))
+	for _, want := range []bool{true, false} {
+		if there, err := f.Return(ctx, id, "g"); err != nil || there != want {
+			t.Errorf("returned %v, %v, want %v", there, err, want)
+		}
+	}
+	got := read(t, reading(t, f, "g"), 10, "1")
+	if len(got) == 1 && got[0].Only != "g" {
+		t.Errorf("it is for %q", got[0].Only)
+	}
+	read(t, reading(t, f, "other"), 10)
+	if n, err := d.Len(ctx); err != nil || n != 0 {
+		t.Errorf("%d letters are left, %v", n, err)
+	}
+	if n := l.redis.client.HLen(ctx, d.index).Val(); n != 0 {
+		t.Errorf("the index has %d", n)
+	}
+	if _, err := f.Return(ctx, "nonsense", "g"); !errors.Is(err, ErrDeadLetterID) {
+		t.Errorf("nonsense is %v, want ErrDeadLetterID", err)
+	}
+}
+
 func TestDeadLettersDisabled(t *testing.T) {
 	t.Parallel()
 	s := dialTest(t, "redis://"+startRedis(t).addr).Store("")

@@ -2,6 +2,7 @@ package adapter
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 
@@ -51,41 +52,6 @@ func (f *Feed) explain(what string, err error) error {
 	return fmt.Errorf("%s of %s: %w", what, f.channel, f.store.db.explain(err))
 }
 
-// Create makes a group, for which events are kept from now on. If there is one, it stays as it is.
-func (f *Feed) Create(ctx context.Context, group string) error {
-	if err := checkID("group", group); err != nil {
-		return err
-	}
-	err := f.store.db.client.XGroupCreateMkStream(ctx, f.key, group, "$").Err()
-	if err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP") {
-		return f.explain("create a group in the feed", err)
-	}
-	f.store.noteFeed(f.channel, true)
-	return nil
-}
-
-// destroyGroup deletes a group, and the feed with its last. KEYS: feed, notes. ARGV: group.
-var destroyGroup = redis.NewScript(`
-if redis.call('TYPE', KEYS[1]).ok ~= 'stream' then
-	return redis.call('DEL', KEYS[2])
-end
-redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[1])
-redis.call('DEL', KEYS[2])
-if #redis.call('XINFO', 'GROUPS', KEYS[1]) == 0 then
-	redis.call('DEL', KEYS[1])
-end
-return 1
-`)
-
-// Destroy deletes a group with all it had to do, and the feed, if it was the last group. It is no error if there is none.
-func (f *Feed) Destroy(ctx context.Context, group string) error {
-	err := destroyGroup.Run(ctx, f.store.db.client, []string{f.key, f.notesKey(group)}, group).Err()
-	if err != nil {
-		return f.explain("destroy a group in the feed", err)
-	}
-	return nil
-}
-
 // groupsScript gives a table of the groups of a feed, each a table of its fields. What Redis does not know is false.
 const groupsScript = `
 local function groups(feed)
@@ -101,16 +67,86 @@ local function groups(feed)
 	end
 	return all
 end
+local function hasGroup(feed, name)
+	for _, g in ipairs(groups(feed)) do
+		if name == '' or g.name == name then
+			return true
+		end
+	end
+	return false
+end
 `
+
+// createGroup makes a group, if there is none, and marks it. KEYS: feed, notes. ARGV: group, mark.
+var createGroup = redis.NewScript(groupsScript + `
+if not hasGroup(KEYS[1], ARGV[1]) then
+	redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '$', 'MKSTREAM')
+end
+return redis.call('HSET', KEYS[2], 'made', ARGV[2])
+`)
+
+// Create makes a group, for which events are kept from now on. If there is one, it stays as it is, but for what Made says
+// of it.
+func (f *Feed) Create(ctx context.Context, group string) error {
+	if err := checkID("group", group); err != nil {
+		return err
+	}
+	err := createGroup.Run(ctx, f.store.db.client, []string{f.key, f.notesKey(group)}, group, rand.Text()).Err()
+	if err != nil {
+		return f.explain("create a group in the feed", err)
+	}
+	f.store.noteFeed(f.channel, true)
+	return nil
+}
+
+// Made tells one Create of a group from another: it is what the last one has left there. Empty means that there was none.
+func (f *Feed) Made(ctx context.Context, group string) (string, error) {
+	made, err := f.store.db.client.HGet(ctx, f.notesKey(group), "made").Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return "", f.explain("read the notes on the feed", err)
+	}
+	return made, nil
+}
+
+// destroyGroup deletes a group, and the feed with its last, unless it was made anew. KEYS: feed, notes. ARGV: group, and
+// what Made is then, if that matters.
+var destroyGroup = redis.NewScript(`
+if ARGV[2] and (redis.call('HGET', KEYS[2], 'made') or '') ~= ARGV[2] then
+	return 0
+end
+redis.call('DEL', KEYS[2])
+if redis.call('TYPE', KEYS[1]).ok ~= 'stream' then
+	return 1
+end
+redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[1])
+if #redis.call('XINFO', 'GROUPS', KEYS[1]) == 0 then
+	redis.call('DEL', KEYS[1])
+end
+return 1
+`)
+
+// Destroy deletes a group with all it had to do, and the feed, if it was the last group. It is no error if there is none.
+func (f *Feed) Destroy(ctx context.Context, group string) error {
+	_, err := f.destroy(ctx, group)
+	return err
+}
+
+// DestroyMade does so only if nobody has called Create since Made answered that, and reports whether.
+func (f *Feed) DestroyMade(ctx context.Context, group, made string) (bool, error) {
+	return f.destroy(ctx, group, made)
+}
+
+func (f *Feed) destroy(ctx context.Context, group string, made ...any) (bool, error) {
+	n, err := destroyGroup.Run(ctx, f.store.db.client, []string{f.key, f.notesKey(group)}, append([]any{group}, made...)...).Int()
+	if err != nil {
+		return false, f.explain("destroy a group in the feed", err)
+	}
+	return n == 1, nil
+}
 
 // offer adds an entry, if there is a feed and it has the group, if any. KEYS: feed. ARGV: event, group or "".
 var offer = redis.NewScript(groupsScript + `
-local all = groups(KEYS[1])
-local there = ARGV[2] == '' and #all > 0
-for _, g in ipairs(all) do
-	there = there or g.name == ARGV[2]
-end
-if not there then
+if not hasGroup(KEYS[1], ARGV[2]) then
 	return redis.error_reply('NOGROUP no such group')
 end
 if ARGV[2] == '' then

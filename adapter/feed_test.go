@@ -171,6 +171,29 @@ func testFeedGone(t *testing.T, l *Log) {
 	if err := f.Create(ctx, ""); err == nil {
 		t.Error("a group without a name")
 	}
+
+	// It is deleted as it was asked about, and not if it was made since.
+	must(t, f.Create(ctx, "a"))
+	old, err := f.Made(ctx, "a")
+	must(t, err)
+	must(t, f.Create(ctx, "a"))
+	made, err := f.Made(ctx, "a")
+	must(t, err)
+	for _, c := range []struct {
+		made  string
+		want  bool
+		feeds int64 // left
+	}{{old, false, 1}, {"", false, 1}, {made, true, 0}, {made, false, 0}, {"", true, 0}} {
+		if gone, err := f.DestroyMade(ctx, "a", c.made); gone != c.want || err != nil {
+			t.Errorf("destroyed as %q: %v, %v, want %v", c.made, gone, err, c.want)
+		}
+		if n := l.redis.client.Exists(ctx, f.key).Val(); n != c.feeds {
+			t.Errorf("destroyed as %q: %d feeds are left, want %d", c.made, n, c.feeds)
+		}
+	}
+	if made, err := f.Made(ctx, "a"); made != "" || err != nil {
+		t.Errorf("it is gone and made %q, %v", made, err)
+	}
 	if n, err := l.DeadLetters(DeadLettersConfig{}).Len(ctx); n != 0 || err != nil {
 		t.Errorf("%d dead letters, %v", n, err)
 	}

@@ -17,7 +17,7 @@ end
 if #pending == 0 and #redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2]) > 0 then
 	return ''
 end
-local id = bury(KEYS[3], KEYS[4], 3)
+local id = bury(KEYS[3], KEYS[4], 3, #ARGV)
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 redis.call('HDEL', KEYS[2], ARGV[2])
 return id

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// FeedReader reads new entries of a feed for one consumer of a group, on a connection of its own. It is for one
-// goroutine at a time.
+// FeedReader reads entries of a feed for one consumer of a group, on a connection of its own. It is for one goroutine at a
+// time.
 type FeedReader struct {
 	feed            *Feed
 	group, consumer string
@@ -26,6 +27,35 @@ func (f *Feed) Reader(group, consumer string) *FeedReader {
 // none is no error. It returns ErrNoGroup if the group is gone. After another error, or when ctx ends, entries may be
 // pending that nobody has seen: Claim finds them.
 func (r *FeedReader) Read(ctx context.Context, count int) ([]FeedEntry, error) {
+	messages, err := r.read(ctx, ">", count, blockTime)
+	return r.feed.entries(ctx, r.group, messages), err
+}
+
+// Pending returns what is pending for the consumer after a position, in order, count entries at most. There is no more when
+// there is none.
+func (r *FeedReader) Pending(ctx context.Context, after Position, count int) ([]FeedEntry, error) {
+	for {
+		messages, err := r.read(ctx, after.String(), count, -1)
+		if err != nil || len(messages) == 0 {
+			return nil, err
+		}
+		if entries := r.feed.entries(ctx, r.group, messages); len(entries) > 0 {
+			return entries, nil
+		}
+		if after, err = ParsePosition(messages[len(messages)-1].ID); err != nil { // none of them is an event for us
+			return nil, err
+		}
+	}
+}
+
+// once is a command that a client does not repeat by itself, whatever its options say: a second read would answer with
+// what comes after that which the first one was given, whose answer got lost.
+type once struct{ *redis.XStreamSliceCmd }
+
+func (once) NoRetry() bool { return true }
+
+// read reads what is new, or pending for the consumer, and waits for it so long, which may be negative: not at all.
+func (r *FeedReader) read(ctx context.Context, from string, count int, wait time.Duration) ([]redis.XMessage, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -34,9 +64,13 @@ func (r *FeedReader) Read(ctx context.Context, count int) ([]FeedEntry, error) {
 	}
 	client := r.client
 	stop := context.AfterFunc(ctx, func() { _ = client.Close() }) // ends a read under way
-	streams, err := client.XReadGroup(ctx, &redis.XReadGroupArgs{
-		Group: r.group, Consumer: r.consumer, Streams: []string{r.feed.key, ">"}, Count: int64(max(count, 1)), Block: blockTime,
-	}).Result()
+	pipe := client.Pipeline()                                     // only makes the command
+	cmd := pipe.XReadGroup(ctx, &redis.XReadGroupArgs{
+		Group: r.group, Consumer: r.consumer, Streams: []string{r.feed.key, from}, Count: int64(max(count, 1)), Block: wait,
+	})
+	pipe.Discard()
+	_ = client.Process(ctx, once{cmd})
+	streams, err := cmd.Result()
 	if !stop() {
 		r.client = nil
 	}
@@ -48,7 +82,7 @@ func (r *FeedReader) Read(ctx context.Context, count int) ([]FeedEntry, error) {
 	case err != nil:
 		return nil, r.feed.explain("read the feed", err)
 	}
-	return r.feed.entries(ctx, r.group, streams[0].Messages), nil
+	return streams[0].Messages, nil
 }
 
 // Close closes the connection. The reader may read again, on another one.
@@ -155,6 +189,8 @@ func (f *Feed) entries(ctx context.Context, group string, messages []redis.XMess
 		event, _ := m.Values["event"].(string)
 		only, _ := m.Values["only"].(string)
 		switch {
+		case len(m.Values) == 0: // pending, and trimmed meanwhile
+			done = append(done, m.ID)
 		case err != nil || event == "":
 			f.store.malformed.Add(1)
 			done = append(done, m.ID)

@@ -39,6 +39,14 @@ func serverCPU(b *testing.B, r *Redis) time.Duration {
 	return time.Duration(used * float64(time.Second))
 }
 
+// perEvent reports what n events cost since then: cpu-ns is this process's share, redis-cpu-ns that of Redis.
+func perEvent(b *testing.B, r *Redis, n int, began, server time.Duration) {
+	b.Helper()
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/event")
+	b.ReportMetric(float64(cpu()-began)/float64(n), "cpu-ns/event")
+	b.ReportMetric(float64(serverCPU(b, r)-server)/float64(n), "redis-cpu-ns/event")
+}
+
 // benchRecords are n records of an event of 600 bytes, with ids from first on.
 func benchRecords(n, first int) []Record {
 	records := make([]Record, n)
@@ -52,8 +60,7 @@ func benchRecords(n, first int) []Record {
 	return records
 }
 
-// BenchmarkLogAppend is one event's way into the log, in batches as they come under load. cpu-ns is this process's share,
-// redis-cpu-ns that of Redis.
+// BenchmarkLogAppend is one event's way into the log, in batches as they come under load.
 func BenchmarkLogAppend(b *testing.B) {
 	for _, n := range []int{1, 16, 128} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -69,9 +76,7 @@ func BenchmarkLogAppend(b *testing.B) {
 				}
 				done += n
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(done), "ns/event")
-			b.ReportMetric(float64(cpu()-began)/float64(done), "cpu-ns/event")
-			b.ReportMetric(float64(serverCPU(b, l.redis)-server)/float64(done), "redis-cpu-ns/event")
+			perEvent(b, l.redis, done, began, server)
 		})
 	}
 }
@@ -155,9 +160,7 @@ func BenchmarkLogAppendMore(b *testing.B) {
 					b.StartTimer()
 				}
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(done), "ns/event")
-			b.ReportMetric(float64(cpu()-began)/float64(done), "cpu-ns/event")
-			b.ReportMetric(float64(serverCPU(b, l.redis)-server)/float64(done), "redis-cpu-ns/event")
+			perEvent(b, l.redis, done, began, server)
 		})
 	}
 }

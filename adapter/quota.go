@@ -59,15 +59,21 @@ func (q Quota) interval() int64 {
 // how many µs they could be, and how many are left.
 var takeQuota = redis.NewScript(clockScript + `
 local interval, burst, n = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local full = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
-local after, room = full + n * interval, now + burst * interval
-local left = math.max(math.floor((room - full) / interval), 0) -- a larger burst may have been taken, before it was changed
+local function keep(t)
+	redis.call('SET', KEYS[1], text(t), 'PX', text(math.ceil((t - now) / 1000)))
+end
+local room, full = now + burst * interval, math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
+if full > room then -- the clock was put back, or the burst was larger
+	full = room
+	keep(full)
+end
+local after, left = full + n * interval, math.floor((room - full) / interval)
 if n > burst then
 	return {0, full - now, left}
 elseif n > left then
 	return {0, after - room, left}
 elseif n > 0 then
-	redis.call('SET', KEYS[1], text(after), 'PX', text(math.ceil((after - now) / 1000)))
+	keep(after)
 end
 return {1, 0, left - n}
 `)

@@ -73,6 +73,17 @@ func testQuota(t *testing.T, l *Log) {
 	if ttl := l.redis.client.PTTL(ctx, l.digestKey("quota", "user")).Val(); ttl <= 0 || ttl > time.Hour {
 		t.Errorf("it lives for %s", ttl)
 	}
+
+	// When the clock of Redis is put back, nobody waits for longer than Burst takes to be granted.
+	now := int64(1_800_000_000_000_001)
+	for i, ask := range []struct {
+		at, retry int64
+		want      bool
+	}{{now + 86_400e6, 0, true}, {now + 86_400e6, 0, true}, {now, 1800e6, false}, {now + 1800e6, 0, true}, {now + 1800e6, 1800e6, false}} {
+		if ok, retry, _, err := l.quota(ctx, "late", q, 1, ask.at); err != nil || ok != ask.want || retry.Microseconds() != ask.retry {
+			t.Errorf("question %d: %v, %s, %v, want %+v", i, ok, retry, err, ask)
+		}
+	}
 	for _, bad := range []Quota{{}, {Limit: -1, Window: time.Second}, {Limit: 1, Burst: -1, Window: time.Second}, {Limit: 1}, {Limit: 1, Burst: 1_000_000, Window: 24 * time.Hour}, {Limit: 1001, Window: time.Millisecond}} {
 		if _, _, _, err := l.Quota(ctx, "x", bad, 1); err == nil {
 			t.Errorf("%+v is taken", bad)

@@ -20,7 +20,7 @@ const pingTimeout = 2 * time.Second
 // each that listens (Listener). All methods are safe for concurrent use.
 type Redis struct {
 	cfg    RedisConfig
-	opts   *redis.Options // what is common to all topologies
+	opts   *redis.Options // what is common to all topologies; nil: the client was given
 	client redis.UniversalClient
 	hangUp context.CancelFunc // ends dials under way
 	log    *zap.Logger
@@ -97,6 +97,9 @@ func (r *Redis) Client() redis.UniversalClient { return r.client }
 // BLOCK) and must not keep the pool's connections from others. A cancelled context does not end a command that Redis
 // is thinking about: closing this client, which is the caller's duty, does, at once.
 func (r *Redis) Dedicated() redis.UniversalClient {
+	if r.opts == nil {
+		return shared{r.client}
+	}
 	life, hangUp := context.WithCancel(context.Background())
 	return dedicated{r.cfg.newClient(life, r.opts, 2), hangUp}
 }
@@ -105,6 +108,11 @@ type dedicated struct {
 	redis.UniversalClient
 	hangUp context.CancelFunc
 }
+
+// shared is a client that somebody else closes.
+type shared struct{ redis.UniversalClient }
+
+func (shared) Close() error { return nil }
 
 func (d dedicated) Close() error {
 	d.hangUp()
@@ -120,6 +128,9 @@ func (r *Redis) KeyPrefix() string { return r.cfg.KeyPrefix }
 // explain turns an error of the connection into a sentence that names the setting to look at. Answers of the server
 // are quoted without the passwords, as an old server or a proxy repeats the arguments of a command it does not know.
 func (r *Redis) explain(err error) error {
+	if r.opts == nil {
+		return err
+	}
 	name, settings := r.cfg.describe(r.opts)
 	user := cmp.Or(r.opts.Username, "default")
 	username, password := "redis.username", "redis.password"

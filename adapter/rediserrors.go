@@ -24,7 +24,7 @@ func (c *errorCount) count(err error) {
 	case errors.As(err, &answer):
 		code, _, _ := strings.Cut(answer.Error(), " ")
 		switch code {
-		case "NOSCRIPT", "DEPOSED", "FEED", "NOGROUP", "FULL", "EXISTS", "MOVED", "ASK":
+		case "NOSCRIPT", "DEPOSED", "FEED", "NOGROUP", "MOVED", "ASK":
 			return
 		}
 	}

@@ -74,6 +74,7 @@ type Replicas struct {
 	list    []Replica
 	held    map[string]*term
 	lookAt  time.Time // of the last look for one that is not on the list
+	beating time.Time // see Beating
 	looking sync.Mutex
 }
 
@@ -168,6 +169,25 @@ func (r *Replicas) changedLocked() {
 	signal(r.nudge)
 }
 
+// Beating is since when each beat has reached Redis, and was written; zero if the last one was not, or there is none yet.
+// Where that is long ago, whoever leads has been able to write all along, too, or somebody else leads.
+func (r *Replicas) Beating() (since time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.beating
+}
+
+func (r *Replicas) noteBeat(ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case !ok:
+		r.beating = time.Time{}
+	case r.beating.IsZero():
+		r.beating = time.Now()
+	}
+}
+
 // Find is the replica of that id, if it is alive.
 func (r *Replicas) Find(ctx context.Context, id string) (Replica, bool) {
 	if found, ok := r.listed(id); ok {
@@ -227,6 +247,7 @@ func (r *Replicas) Run(ctx context.Context, lead func(context.Context, Lease)) e
 		if ctx.Err() != nil {
 			break
 		}
+		r.noteBeat(err == nil)
 		switch {
 		case err != nil && lost.IsZero():
 			lost = time.Now()

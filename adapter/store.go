@@ -2,8 +2,12 @@ package adapter
 
 import (
 	"cmp"
+	"math"
 	"sync"
 	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 )
 
 // Store is what replicas share in Redis beside the log, in keys of the log's slot: feeds, dead letters, tables, counts.
@@ -25,6 +29,16 @@ func (r *Redis) Store(stream string) *Store {
 	return &Store{
 		db: r, prefix: r.cfg.KeyPrefix + "{" + cmp.Or(hashTag(stream), stream) + "}:", feeds: map[string]bool{},
 	}
+}
+
+// NewStore gives it to a process that has a client of its own and is no server of ours; the client stays the caller's. keyPrefix
+// and stream are those of the servers, as redis.keyPrefix and log.stream. A read waits on a connection of the client for
+// a second, whatever becomes of its context. What bounds the dead letters is the servers' to know, and to do.
+func NewStore(client redis.UniversalClient, keyPrefix, stream string) *Store {
+	r := &Redis{cfg: RedisConfig{KeyPrefix: keyPrefix}, client: client, log: zap.NewNop()}
+	s := r.Store(stream)
+	s.DeadLetters(DeadLettersConfig{MaxLen: math.MaxInt64, Retention: math.MaxInt64})
+	return s
 }
 
 // Key names a key of ours that shares the log's slot in a Redis Cluster, so that one script can use both.

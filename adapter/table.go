@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,6 +17,8 @@ import (
 var (
 	// ErrTableFull says that a table has all the rows it may have.
 	ErrTableFull = errors.New("the table is full")
+	// ErrRow says that an id or a value is too long for a table.
+	ErrRow = errors.New("not fit for a row")
 	// ErrExists says that there is such a row already.
 	ErrExists = errors.New("the id is taken")
 )
@@ -49,27 +52,28 @@ type Row struct {
 type Table struct {
 	cfg                 TableConfig
 	db                  *Redis
-	rows, version, ends string // keys: a hash of rows by id, its version, and a sorted set of ids by when they expire
+	rows, version, ends string                        // keys: a hash of rows by id, its version, and a sorted set of ids by when they expire
+	watcher             atomic.Pointer[chan struct{}] // WatchTables hears there of changes made through this Table
 }
 
 // Table gives a table kept beside a log.
 func (s *Store) Table(cfg TableConfig) *Table {
 	key := s.Key("table:" + cfg.Name)
-	return &Table{cfg.withDefaults(), s.db, key, key + ":version", key + ":ends"}
+	return &Table{cfg: cfg.withDefaults(), db: s.db, rows: key, version: key + ":version", ends: key + ":ends"}
 }
 
 // tableScript is what the scripts that change tables begin with. KEYS: rows, version, ends. ARGV: the time in ms, the
 // number of rows there may be.
 //
 // A row is kept as its Seq, the time it expires in ms or 0, and its value, parted by spaces. Versions and Seqs are one
-// count. It begins anew, if Redis has lost it, with the time: so no version comes again.
+// count, of the time in µs: so no version comes again, although Redis may have lost all, or the last of them, and two
+// changes after that are not taken for those that were lost.
 const tableScript = `
 local function count(n)
-	if redis.call('EXISTS', KEYS[2]) == 0 then
-		local time = redis.call('TIME')
-		redis.call('SET', KEYS[2], string.format('%.0f', time[1] * 1000000 + time[2]))
-	end
-	return redis.call('INCRBY', KEYS[2], n)
+	local time, last = redis.call('TIME'), tonumber(redis.call('GET', KEYS[2]) or '0')
+	local version = math.max(time[1] * 1000000 + time[2], last + n)
+	redis.call('SET', KEYS[2], string.format('%.0f', version))
+	return version
 end
 local function expired()
 	local dead = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[1], 'LIMIT', 0, 1000)
@@ -139,7 +143,7 @@ func (t *Table) check(id string, value []byte) error {
 		err = errors.Join(err, fmt.Errorf("value of %d bytes: must have %d or fewer", len(value), t.cfg.MaxBytes))
 	}
 	if err != nil {
-		return fmt.Errorf("table %s: %w", t.cfg.Name, err)
+		return fmt.Errorf("table %s: %w: %w", t.cfg.Name, ErrRow, err)
 	}
 	return nil
 }
@@ -170,7 +174,20 @@ func (t *Table) put(ctx context.Context, id string, value []byte, expires time.T
 	case answer == "full":
 		return fmt.Errorf("table %s of %d rows: %w", t.cfg.Name, t.cfg.MaxEntries, ErrTableFull)
 	}
+	t.tellWatcher()
 	return nil
+}
+
+// tellWatcher has WatchTables look at once, if it watches this Table.
+func (t *Table) tellWatcher() {
+	w := t.watcher.Load()
+	if w == nil {
+		return
+	}
+	select {
+	case *w <- struct{}{}:
+	default: // it will look anyway
+	}
 }
 
 // Put writes a row, which keeps its place if there is one of that id. It returns ErrTableFull if there is no room for
@@ -190,6 +207,7 @@ func (t *Table) Delete(ctx context.Context, id string) (bool, error) {
 	if err != nil {
 		return false, t.explain("delete from", err)
 	}
+	t.tellWatcher()
 	return n == 1, nil
 }
 
@@ -213,6 +231,7 @@ func (t *Table) Replace(ctx context.Context, rows []Row) error {
 	if err := replaceRows.Run(ctx, t.db.client, t.keys(), args...).Err(); err != nil {
 		return t.explain("replace", err)
 	}
+	t.tellWatcher()
 	return nil
 }
 

@@ -61,6 +61,9 @@ for i, key in ipairs(KEYS) do
 			redis.call('PEXPIRE', key, text(math.ceil(window / 1000)))
 		else
 			allowed[i] = 0
+			for _, late in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. text(now), '+inf')) do -- the clock was put back
+				redis.call('ZADD', key, text(now), late)
+			end
 		end
 	end
 end

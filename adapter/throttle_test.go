@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -83,6 +85,45 @@ func testThrottle(t *testing.T, l *Log) {
 	})
 	if ttl := l.redis.client.PTTL(ctx, l.digestKey("throttle", "many")).Val(); ttl <= 0 || ttl > time.Hour {
 		t.Errorf("it lives for %s", ttl)
+	}
+	// When the clock of Redis is put back, nobody waits for longer than a window.
+	late := []ThrottleAsk{{Key: "late", Limit: 2, Window: time.Minute}}
+	then := now + time.Hour.Microseconds()
+	for i, ask := range []struct {
+		at   int64
+		want bool
+	}{{then, true}, {then, true}, {now, false}, {now + 59e6, false}, {now + 60e6, true}, {now + 61e6, true}, {now + 62e6, false}} {
+		late[0].Member = fmt.Sprint(i)
+		if got, err := l.throttle(ctx, late, ask.at); err != nil || got[0] != ask.want {
+			t.Errorf("question %d: %v, %v, want %v", i, got, err, ask.want)
+		}
+	}
+
+	// However many ask at the same time, so many are allowed.
+	var callers sync.WaitGroup
+	var passed atomic.Int64
+	for caller := range 8 {
+		callers.Go(func() {
+			for i := range 20 {
+				got, err := l.Throttle(ctx, []ThrottleAsk{
+					{Key: "shared", Member: fmt.Sprint(caller, i), Limit: 37, Window: time.Hour},
+					{Key: "shared", Member: fmt.Sprint(caller, i, "b"), Limit: 37, Window: time.Hour},
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, yes := range got {
+					if yes {
+						passed.Add(1)
+					}
+				}
+			}
+		})
+	}
+	callers.Wait()
+	if n := passed.Load(); n != 37 {
+		t.Errorf("%d of those who asked at the same time were allowed, want 37", n)
 	}
 	for _, bad := range []ThrottleAsk{{Limit: -1, Window: time.Second}, {Limit: maxLimit + 1, Window: time.Second}, {Limit: 1}, {Limit: 1, Window: 25 * time.Hour}} {
 		if _, err := l.Throttle(ctx, []ThrottleAsk{asks[0], bad}); err == nil {

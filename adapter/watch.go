@@ -22,14 +22,17 @@ type watched struct {
 }
 
 // WatchTables calls back with the rows of each table, and again after each change, until ctx ends; then it returns nil.
-// It looks every so often; zero means 500 ms. A row that expires is a change, as is data that Redis loses. While Redis
-// is away, what was seen last goes on to hold. Callbacks run one after the other, on the caller's goroutine; the rows are
-// theirs to keep, and not to change. After a change all of a table is read: large ones should change seldom.
+// It looks every so often, zero means 500 ms, and at once after a change through one of these Tables. A row that expires is
+// a change, as is data that Redis loses. While Redis is away, what was seen last goes on to hold. Callbacks run one after
+// the other, on the caller's goroutine; the rows are theirs to keep, and not to change. After a change all of a table is
+// read: large ones should change seldom.
 func WatchTables(ctx context.Context, r *Redis, every time.Duration, tables map[*Table]func([]Row)) error {
 	every = cmp.Or(every, 500*time.Millisecond)
 	all := make([]*watched, 0, len(tables))
+	written := make(chan struct{}, 1)
 	for t, tell := range tables {
 		all = append(all, &watched{Table: t, tell: tell})
+		t.watcher.Store(&written)
 	}
 	var lost time.Time
 	for attempt := 0; ; attempt++ {
@@ -51,8 +54,13 @@ func WatchTables(ctx context.Context, r *Redis, every time.Duration, tables map[
 			lost, attempt = time.Time{}, 0
 		}
 		expire(all, time.Now())
+		soon := written
+		if err != nil {
+			soon = nil // Redis is not asked more often than it is good for
+		}
 		select {
 		case <-time.After(wait):
+		case <-soon:
 		case <-ctx.Done():
 			return nil
 		}
@@ -60,7 +68,8 @@ func WatchTables(ctx context.Context, r *Redis, every time.Duration, tables map[
 }
 
 // poll asks for all versions at once, reads the tables that have another one, and tells what they are now. The version
-// is from before the rows: if they change in between, they are read again.
+// is from before the rows: if they change in between, they are read again. Of a table that cannot be read the error is
+// returned, the first one; the others are told all the same.
 func poll(ctx context.Context, r *Redis, all []*watched) error {
 	if len(all) == 0 {
 		return nil
@@ -71,22 +80,25 @@ func poll(ctx context.Context, r *Redis, all []*watched) error {
 		versions[i] = pipe.Get(ctx, w.Table.version)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
+	var failed error
 	for i, w := range all {
 		version, err := versions[i].Result()
 		if err != nil && !errors.Is(err, redis.Nil) {
-			return r.explain(err)
+			failed = cmp.Or(failed, r.explain(err))
+			continue
 		}
 		if w.known && version == w.version {
 			continue
 		}
 		rows, err := w.all(ctx)
 		if err != nil {
-			return err
+			failed = cmp.Or(failed, err)
+			continue
 		}
 		w.known, w.version, w.rows = true, version, current(rows, time.Now())
 		w.tell(w.rows)
 	}
-	return nil
+	return failed
 }
 
 // expire tells of rows that have expired since they were told.

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobwas/ws"
+
 	"github.com/photo-management/event-bus/adapter"
 	"github.com/photo-management/event-bus/auth"
 )
@@ -119,4 +121,30 @@ func BenchmarkFanout(b *testing.B) {
 	if got, want := read.Load(), int64(n*sockets*wire); got != want {
 		b.Fatalf("%d bytes were read, want %d", got, want)
 	}
+}
+
+// BenchmarkHeartbeat is a client's event and its answer, over loopback, a hundred at a time. The client's part is in it, and is
+// the same whatever the server does.
+func BenchmarkHeartbeat(b *testing.B) {
+	const burst = 100
+	s := start(b, setup{policy: auth.PolicyConfig{PhotoAccess: auth.PhotoAny}})
+	conn, from := s.follow(b, `["heartbeat"]`, "heartbeat")
+	var asks []byte
+	for range burst {
+		frame, err := ws.CompileFrame(ws.MaskFrame(ws.NewTextFrame([]byte(`42["heartbeat"]`))))
+		must(b, err)
+		asks = append(asks, frame...)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	began := cpuTime(b)
+	for n := 0; n < b.N; n += burst {
+		_, err := conn.Write(asks)
+		must(b, err)
+		for range burst {
+			_, err := readFrame(from)
+			must(b, err)
+		}
+	}
+	b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N), "cpu-ns/op")
 }

@@ -31,8 +31,9 @@ func TestConfigValidate(t *testing.T) {
 	}
 	lines := strings.Split(err.Error(), "\n")
 	for _, key := range []string{
-		"performance.maxEventSize", "security.maxSubscriptions", "server.drain", "ConnectTimeout", "MaxAttachments", "RecoveryBytes",
-		"MaxPayload", "MaxQueue", "PingInterval", "PingTimeout", "UpgradeTimeout", "Transports",
+		"performance.maxEventSize", "security.maxSubscriptions", "server.drain", "websocket.connectTimeout", "MaxAttachments",
+		"websocket.recovery.maxBytes", "websocket.maxPayload", "websocket.maxQueue", "websocket.pingInterval", "websocket.pingTimeout",
+		"UpgradeTimeout", "websocket.transports",
 	} {
 		n := 0
 		for _, line := range lines {

@@ -46,6 +46,27 @@ func (d Declarations) Validate(web delivery.WebhookConfig) error {
 	return errors.Join(errs...)
 }
 
+// countable refuses what is counted for all replicas together where there is nothing to count in.
+func (d Declarations) countable(store *adapter.Store) error {
+	if store != nil {
+		return nil
+	}
+	var errs []error
+	for i, f := range d.Filters {
+		if f.Action.Type == "throttle" {
+			errs = append(errs, fmt.Errorf("filters[%d].action.type: throttle: %w", i, ErrNoStore))
+		}
+	}
+	for _, t := range slices.Sorted(maps.Keys(d.Validation)) {
+		for i, v := range d.Validation[t] {
+			if v.Type == events.RateLimitValidator {
+				errs = append(errs, fmt.Errorf("security.eventValidation.%s[%d].type: %s: %w", t, i, v.Type, ErrNoStore))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Channels are those whose events are served, sorted.
 func (d Declarations) Channels() []string {
 	if d.Rules == nil {
@@ -190,7 +211,7 @@ func (s *Server) limit(ctx context.Context, batch []arrival) error {
 // throttle asks for all replicas whether events may pass.
 func (s *Server) throttle(ctx context.Context, asks []routing.ThrottleAsk) ([]bool, error) {
 	if s.Store == nil {
-		return nil, errors.New("throttle: no store is there to count in")
+		return nil, ErrNoStore // which countable has seen to
 	}
 	question := make([]adapter.ThrottleAsk, len(asks))
 	for i, a := range asks {

@@ -118,7 +118,7 @@ func (d *declared) settle(ctx context.Context, t *adapter.Table, written func([]
 // Reload replaces what the configuration declares. The channels must stay the same: which replica leads which is
 // settled when they start.
 func (s *Server) Reload(base Declarations) error {
-	if err := base.Validate(s.cfg.Webhooks); err != nil {
+	if err := errors.Join(base.Validate(s.cfg.Webhooks), base.countable(s.Store)); err != nil {
 		return err
 	}
 	d := s.declared

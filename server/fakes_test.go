@@ -66,6 +66,8 @@ func (solo) Voice() string { return "voice" }
 
 func (solo) Heard() {}
 
+func (solo) Beating() time.Time { return time.Time{} }
+
 func (solo) Beaten() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log"
@@ -33,10 +34,11 @@ const (
 // forwarder takes requests of other replicas' sessions to these replicas. Without it, a client that polls would need a
 // load balancer that sends all its requests to one place.
 type forwarder struct {
-	// lookup knows the internal address, host:port, of each replica that lives or drains. Anybody can ask for any name,
-	// so it answers from memory.
+	// lookup knows the internal address of each replica that lives or drains, as Parts.Find has it. Anybody can ask for
+	// any name, so it answers from memory.
 	lookup func(ctx context.Context, replica string) (addr string, ok bool)
 	dialer net.Dialer
+	secure *tls.Dialer // nil: replicas that do TLS cannot be reached
 	pool   *http.Transport
 	spare  buffers
 
@@ -54,6 +56,7 @@ type trip struct{ end func() }
 var (
 	errUnknownReplica = errors.New("no such replica")
 	errForwarderEnded = errors.New("forwards no more")
+	errNoPeerTLS      = errors.New("the replica does TLS, and this one does not")
 )
 
 func newForwarder(lookup func(ctx context.Context, replica string) (addr string, ok bool), reg prometheus.Registerer) *forwarder {
@@ -75,9 +78,37 @@ func newForwarder(lookup func(ctx context.Context, replica string) (addr string,
 		DialContext:         f.dialer.DialContext,
 		MaxIdleConnsPerHost: 256, // and any number in use: each poll that waits has one
 		IdleConnTimeout:     forwardIdle,
+		TLSHandshakeTimeout: forwardDial,
 		DisableCompression:  true, // what a client accepts is its own business
 	}
 	return f
+}
+
+// useTLS says how replicas are reached that do TLS. It comes before the first request.
+func (f *forwarder) useTLS(cfg *tls.Config) {
+	if cfg == nil {
+		return
+	}
+	f.pool.TLSClientConfig = cfg
+	f.secure = &tls.Dialer{NetDialer: &f.dialer, Config: cfg}
+}
+
+// dial connects to a replica.
+func (f *forwarder) dial(ctx context.Context, scheme, host string) (net.Conn, error) {
+	if scheme != "https" {
+		return f.dialer.DialContext(ctx, "tcp", host)
+	}
+	ctx, cancel := context.WithTimeout(ctx, forwardDial) // for the handshake, too
+	defer cancel()
+	return f.secure.DialContext(ctx, "tcp", host)
+}
+
+// splitAddr takes the scheme off a replica's address.
+func splitAddr(addr string) (scheme, host string) {
+	if host, secure := strings.CutPrefix(addr, "https://"); secure {
+		return "https", host
+	}
+	return "http", addr
 }
 
 // forward is engineio's Elsewhere. A dead replica's session is as good as unknown: it is answered like that, and the
@@ -104,23 +135,27 @@ func (f *forwarder) forward(replica string, w http.ResponseWriter, r *http.Reque
 		outcome = f.unknown
 		return errUnknownReplica
 	}
+	scheme, host := splitAddr(addr)
+	if scheme == "https" && f.secure == nil {
+		return errNoPeerTLS
+	}
 	send := f.request
 	if strings.EqualFold(r.Header.Get("Upgrade"), engineio.WebSocket) {
 		send = f.upgrade
 	}
-	if err = send(addr, w, r.WithContext(ctx)); err == nil {
+	if err = send(scheme, host, w, r.WithContext(ctx)); err == nil {
 		outcome = f.served
 	}
 	return err
 }
 
 // request forwards what is no websocket. Bodies stream through, both ways.
-func (f *forwarder) request(addr string, w http.ResponseWriter, r *http.Request) (err error) {
+func (f *forwarder) request(scheme, host string, w http.ResponseWriter, r *http.Request) (err error) {
 	proxy := httputil.ReverseProxy{
 		Transport: f.pool,
 		Rewrite: func(p *httputil.ProxyRequest) {
 			out := p.Out
-			out.URL.Scheme, out.URL.Host = "http", addr
+			out.URL.Scheme, out.URL.Host = scheme, host
 			out.URL.Path, out.URL.RawPath = forwardPath, ""
 			out.Header.Del("Connection") // which asks for an upgrade, if for anything
 			out.Header.Del("Upgrade")

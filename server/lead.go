@@ -186,10 +186,10 @@ func (s *Server) forget(ctx context.Context) error {
 	}
 }
 
-// forgetOld drops what was heard long ago, unless Redis was away meanwhile: its leader may be waiting, too.
+// forgetOld drops what was heard long ago, unless Redis was away or took nothing meanwhile: its leader is waiting, too.
 func (s *Server) forgetOld(now time.Time) {
 	old := now.Add(-keepUnseen)
-	if up := s.hearsSince.Load(); up == nil || up.After(old) {
+	if since := s.Leaders.Beating(); since.IsZero() || since.After(old) {
 		return
 	}
 	for _, c := range s.channels {

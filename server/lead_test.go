@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/photo-management/event-bus/adapter"
 )
@@ -18,6 +19,13 @@ type elected struct {
 	ready chan struct{}
 	hears []bool
 	ended func() // called when it hears no more, if set
+	beats time.Time
+}
+
+func (e *elected) Beating() time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.beats
 }
 
 func (e *elected) Hears(yes bool) {

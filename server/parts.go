@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,6 +33,7 @@ type leaders interface {
 	Voice() string
 	Heard()
 	Beaten() <-chan struct{}
+	Beating() (since time.Time)
 }
 
 // eventLog orders what is broadcast: adapter.Log.
@@ -83,9 +85,12 @@ type Parts struct {
 	// History gives the last n events of a room, oldest first, as the log had them: adapter.Log. Nil means that they are
 	// not kept.
 	History func(ctx context.Context, room string, n int) ([]adapter.Entry, error)
-	// Find gives the internal address of a replica, host:port, where requests of its sessions are forwarded to. Nil
-	// means that they are not: polling clients then need a load balancer that sends each to one replica.
-	Find     func(ctx context.Context, replica string) (addr string, ok bool)
+	// Find gives the internal address of a replica, host:port, or https://host:port where that does TLS, where requests
+	// of its sessions are forwarded to. Nil means that they are not: polling clients then need a load balancer that sends
+	// each to one replica.
+	Find func(ctx context.Context, replica string) (addr string, ok bool)
+	// PeerTLS says how to trust such a replica. Nil means that none that does TLS can be reached.
+	PeerTLS  *tls.Config
 	Owners   owners
 	Declared Declarations
 	Verifier *auth.Verifier

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/photo-management/event-bus/adapter"
+	"github.com/photo-management/event-bus/delivery"
 	"github.com/photo-management/event-bus/events"
 	"github.com/photo-management/event-bus/routing"
 )
@@ -99,7 +100,7 @@ func TestPipeline(t *testing.T) {
 
 func testPipeline(t *testing.T, url, input string) {
 	n := startNode(t, url, setup{rules: everybody(), declared: strict(t)})
-	must(t, n.Store.Feed("photo:upload").Create(t.Context(), "h.mine"))
+	must(t, n.Store.Feed("photo:upload").Create(t.Context(), delivery.ServiceGroup("mine")))
 	c := n.connect(t, token(t, "vip"))
 	c.joins("subscribe:user", `{"userId":"vip"}`)
 	for _, tt := range ingestion {
@@ -141,7 +142,7 @@ func testPipeline(t *testing.T, url, input string) {
 	n.wantMetric(2, "events_duplicate_total", "channel", "photo:upload")
 
 	wantLetters(t, n)
-	reader := n.Store.Feed("photo:upload").Reader("h.mine", "me")
+	reader := n.Store.Feed("photo:upload").Reader(delivery.ServiceGroup("mine"), "me")
 	defer reader.Close()
 	entries, err := reader.Read(t.Context(), 100)
 	must(t, err)
@@ -262,7 +263,7 @@ func ingestBroken(t *testing.T, url string, b *breaking) (outcome map[string][]s
 	client, ctx := n.redis.Client(), t.Context()
 	must(t, client.FlushAll(ctx).Err())
 	must(t, n.Log.(*adapter.Log).Open(ctx))
-	must(t, n.Store.Feed("photo:upload").Create(ctx, "h.mine"))
+	must(t, n.Store.Feed("photo:upload").Create(ctx, delivery.ServiceGroup("mine")))
 	must(t, client.Set(ctx, "lease", "mine", 0).Err())
 	var batch []message
 	for i, tt := range ingestion {

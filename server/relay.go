@@ -24,8 +24,8 @@ const (
 
 // upgrade opens the websocket of another replica's session there, and relays it. It is not httputil's, which would keep
 // the request, the server's buffers and 64 KiB more for as long as a websocket lasts.
-func (f *forwarder) upgrade(addr string, w http.ResponseWriter, r *http.Request) (err error) {
-	peer, err := f.dialer.DialContext(r.Context(), "tcp", addr)
+func (f *forwarder) upgrade(scheme, host string, w http.ResponseWriter, r *http.Request) (err error) {
+	peer, err := f.dial(r.Context(), scheme, host)
 	if err != nil {
 		return err
 	}
@@ -39,9 +39,9 @@ func (f *forwarder) upgrade(addr string, w http.ResponseWriter, r *http.Request)
 	inTime := context.AfterFunc(r.Context(), func() { _ = peer.SetDeadline(time.Unix(1, 0)) })
 	defer inTime()
 
-	res, early, err := askPeer(peer, addr, r)
+	res, early, err := askPeer(peer, host, r)
 	if err != nil {
-		return fmt.Errorf("websocket handshake with %s: %w", addr, err)
+		return fmt.Errorf("websocket handshake with %s: %w", host, err)
 	}
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		// The connection is not handed out: what the client says next could reach anything on the internal port.
@@ -70,9 +70,9 @@ func (f *forwarder) upgrade(addr string, w http.ResponseWriter, r *http.Request)
 }
 
 // askPeer sends a client's request and reads the answer, and what has come behind it.
-func askPeer(peer net.Conn, addr string, r *http.Request) (res *http.Response, early []byte, err error) {
+func askPeer(peer net.Conn, host string, r *http.Request) (res *http.Response, early []byte, err error) {
 	out := r.Clone(r.Context())
-	out.URL.Host, out.URL.Path, out.URL.RawPath = addr, forwardPath, ""
+	out.URL.Host, out.URL.Path, out.URL.RawPath = host, forwardPath, ""
 	out.Body, out.ContentLength, out.TransferEncoding = nil, 0, nil
 	if out.UserAgent() == "" {
 		out.Header.Set("User-Agent", "") // or Go's goes out

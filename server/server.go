@@ -108,8 +108,7 @@ type Server struct {
 	history          *history   // nil without Parts.History
 	tracing          *tracing   // nil without Parts.TracerProvider
 	metrics          *metrics
-	hearsSince       atomic.Pointer[time.Time] // since when all that is published is heard; nil: it is not
-	state            atomic.Value              // of error: why it is not ready, errReady when it is
+	state            atomic.Value // of error: why it is not ready, errReady when it is
 
 	// What outsiders can bring about is told once in a while, each kind for itself.
 	dropLog, ownerLog, tokenLog, accessLog rate.Sometimes
@@ -137,7 +136,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, Parts: parts, channels: map[string]*channel{}, declared: newDeclared(parts.Declared, parts.Store)}
 	decisions, err := parts.Declared.compile(cfg.MaxEvent)
-	if err != nil {
+	if err = errors.Join(err, parts.Declared.countable(parts.Store)); err != nil {
 		return nil, err
 	}
 	s.decisions.Store(decisions)
@@ -168,6 +167,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	}
 	if parts.Find != nil {
 		s.forwards = newForwarder(parts.Find, parts.Metrics)
+		s.forwards.useTLS(parts.PeerTLS)
 		cfg.Socket.Engine.Replica, cfg.Socket.Engine.Elsewhere = parts.ID, s.forwards.forward
 	}
 	if s.sockets, err = socketio.New(cfg.Socket); err != nil {
@@ -292,13 +292,8 @@ func (s *Server) subscription(ctx context.Context) adapter.Subscription {
 	what := adapter.Subscription{
 		Channels: append([]string{s.Leaders.Voice()}, s.declared.channels...),
 		Handle:   func(channel string, payload []byte) { s.hear(ctx, channel, payload) },
-		Up: func() {
-			now := time.Now()
-			s.hearsSince.Store(&now)
-			s.Leaders.Hears(true)
-		},
+		Up:       func() { s.Leaders.Hears(true) },
 		Down: func() {
-			s.hearsSince.Store(nil)
 			if ctx.Err() == nil { // else there is no gap, but an end: see finish
 				s.Leaders.Hears(false)
 			}

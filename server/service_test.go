@@ -68,7 +68,7 @@ func testPublishBatch(t *testing.T, url string) {
 		says    string
 		heard   string // "" means nothing
 	}{
-		{"default channel", user, pub("1", "photo.deleted", `"photoId":"p"`), "photo:upload", "", auth.ErrDenied, "photo:delete:*", ""},
+		{"no permission for the type, on its channel", user, pub("1", "photo.deleted", `"photoId":"p"`), "photo:upload", "", auth.ErrDenied, "photo:delete:*", ""},
 		{"no permission for the channel", auth.Identity{UserID: "x"}, pub("2", "photo.uploaded", `"photoId":"p"`), "photo:upload", "", auth.ErrDenied, "", ""},
 		{"an admin", auth.Identity{UserID: "x", Roles: []string{AdminRole}}, to(pub("3", "x.y", ""), "photo:upload", false), "photo:upload", "", nil, "", "3"},
 		{"no channel", user, pub("4", "x.y", ""), "", "", events.ErrInvalid, "channel", ""},

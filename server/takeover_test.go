@@ -41,17 +41,19 @@ func (l *cutLog) Append(ctx context.Context, lease adapter.Lease, records []adap
 // A leader is cut off in the middle of a batch. Another one finishes what it has begun, and decides nothing twice.
 func TestTakeover(t *testing.T) {
 	t.Parallel()
-	for _, after := range []bool{false, true} {
-		for _, batches := range []int{0, 1, 3} {
-			t.Run(fmt.Sprintf("after %d batches, the next one in: %v", batches, after), func(t *testing.T) {
-				t.Parallel()
-				testTakeover(t, batches, after)
-			})
+	for _, input := range []string{"plain", "durable"} {
+		for _, after := range []bool{false, true} {
+			for _, batches := range []int{0, 1, 3} {
+				t.Run(fmt.Sprintf("%s input, after %d batches, the next one in: %v", input, batches, after), func(t *testing.T) {
+					t.Parallel()
+					testTakeover(t, input == "plain", batches, after)
+				})
+			}
 		}
 	}
 }
 
-func testTakeover(t *testing.T, batches int, after bool) {
+func testTakeover(t *testing.T, plain bool, batches int, after bool) {
 	const channel = "photo:upload"
 	url := embeddedRedis(t)
 	cut := &cutLog{left: batches, after: after, cut: make(chan struct{})}
@@ -67,14 +69,21 @@ func testTakeover(t *testing.T, batches int, after bool) {
 	must(t, client.Set(t.Context(), "lease", "1", 0).Err())
 	endFirst := leaders[0].term(t, channel, "1")
 
+	send := func(payload string) {
+		if plain {
+			must(t, client.Publish(t.Context(), channel, payload).Err())
+		} else {
+			first.add(channel, payload)
+		}
+	}
 	var want []string
 	for i, tt := range ingestion {
-		must(t, client.Publish(t.Context(), channel, tt.payload).Err())
+		send(tt.payload)
 		if tt.want != "" {
 			want = append(want, tt.want)
 		}
 		more := event(fmt.Sprintf("more-%d", i), "photo.uploaded", "", "")
-		must(t, client.Publish(t.Context(), channel, more).Err())
+		send(more)
 		want = append(want, more)
 	}
 	wait(t, "the first leader to be cut off", cut.cut)
@@ -83,7 +92,7 @@ func testTakeover(t *testing.T, batches int, after bool) {
 	eventually(t, "the second one to have heard all", func() bool {
 		standby.mu.Lock()
 		defer standby.mu.Unlock()
-		return len(standby.index[last]) > 0
+		return len(standby.index[last]) > 0 || !plain
 	})
 	must(t, client.Set(t.Context(), "lease", "2", 0).Err())
 	leaders[1].term(t, channel, "2")
@@ -121,30 +130,33 @@ func testTakeover(t *testing.T, batches int, after bool) {
 	}
 }
 
-// What a filter drops never shows in the log. Those who do not lead keep it for a minute, and not as long as Redis is away.
+// What a filter drops never shows in the log. Those who do not lead keep it for a minute in which their leader could write.
 func TestStandbyForgets(t *testing.T) {
 	t.Parallel()
-	b, _, _ := parliament(t, nil)
+	b, e, _ := parliament(t, nil)
 	b.hear(t, "photo:upload", event("1", "photo.uploaded", "", ""))
 	w := b.channels["photo:upload"].waiting
+	now := time.Now()
+	beating := func(since time.Time) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.beats = since
+	}
 	for _, tt := range []struct {
-		name        string
-		heard, away time.Duration // before now: when it was heard, and since when all is heard; 0: it is not
-		want        int
+		name           string
+		heard, beating time.Duration // before now; 0: it is not
+		want           int
 	}{
 		{"just heard", time.Second, time.Hour, 1},
 		{"before Redis came back", time.Hour, keepUnseen - time.Second, 1},
 		{"Redis is away", time.Hour, 0, 1},
 		{"long ago", keepUnseen + time.Second, time.Hour, 0},
 	} {
-		now := time.Now()
 		w.mu.Lock()
 		w.items[0].at = now.Add(-tt.heard)
 		w.mu.Unlock()
-		if up := now.Add(-tt.away); tt.away > 0 {
-			b.hearsSince.Store(&up)
-		} else {
-			b.hearsSince.Store(nil)
+		if beating(now.Add(-tt.beating)); tt.beating == 0 {
+			beating(time.Time{})
 		}
 		b.forgetOld(now)
 		if got := w.count(); got != tt.want {
@@ -156,9 +168,8 @@ func TestStandbyForgets(t *testing.T) {
 	}
 	w.lead(true)
 	b.hear(t, "photo:upload", event("2", "photo.uploaded", "", ""))
-	up := time.Now().Add(-time.Hour)
-	b.hearsSince.Store(&up)
-	if b.forgetOld(time.Now().Add(2 * keepUnseen)); w.count() != 1 {
+	beating(now.Add(-time.Hour))
+	if b.forgetOld(now.Add(2 * keepUnseen)); w.count() != 1 {
 		t.Error("a leader has forgotten what it is to take to the log")
 	}
 	w.lead(false)

@@ -2,7 +2,9 @@ package engineio
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 )
 
 // cors sets the headers that let browsers of the allowed origins poll, as the npm package cors does for Node, and
@@ -37,3 +39,12 @@ func (s *Server) cors(w http.ResponseWriter, r *http.Request) bool {
 
 // SetCORSOrigins replaces Options.CORSOrigins, for the requests to come.
 func (s *Server) SetCORSOrigins(origins []string) { s.origins.Store(&origins) }
+
+// validOrigin reports whether an origin is one that a browser might send, or *.
+func validOrigin(origin string) bool {
+	if origin == "*" || origin == "null" { // of a file, or a sandboxed frame
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && origin == u.Scheme+"://"+u.Host && !strings.Contains(u.Host, "*")
+}

@@ -107,20 +107,27 @@ func (o Options) WithDefaults() Options {
 // Validate reports everything that is wrong with o at once.
 func (o Options) Validate() error {
 	var errs []error
-	positive := func(name string, ok bool) {
+	positive := func(key string, ok bool) {
 		if !ok {
-			errs = append(errs, fmt.Errorf("option %s: want zero for the default, or more than zero", name))
+			errs = append(errs, fmt.Errorf("%s: want zero for the default, or more than zero", key))
 		}
 	}
-	positive("PingInterval", o.PingInterval >= 0)
-	positive("PingTimeout", o.PingTimeout >= 0)
-	positive("UpgradeTimeout", o.UpgradeTimeout >= 0)
-	positive("MaxPayload", o.MaxPayload >= 0)
-	positive("MaxQueue", o.MaxQueue >= 0)
-	positive("MaxConnections", o.MaxConnections >= 0)
+	positive("websocket.pingInterval", o.PingInterval >= 0)
+	positive("websocket.pingTimeout", o.PingTimeout >= 0)
+	positive("option UpgradeTimeout", o.UpgradeTimeout >= 0)
+	positive("websocket.maxPayload", o.MaxPayload >= 0)
+	positive("websocket.maxQueue", o.MaxQueue >= 0)
+	if o.MaxConnections < 0 {
+		errs = append(errs, errors.New("performance.connectionLimit: want zero for no limit, or more than zero"))
+	}
 	for _, t := range o.Transports {
 		if !slices.Contains([]string{Polling, WebSocket}, t) {
-			errs = append(errs, fmt.Errorf("option Transports: %q is none; want %s or %s", t, Polling, WebSocket))
+			errs = append(errs, fmt.Errorf("websocket.transports: %q is none; want %s or %s", t, Polling, WebSocket))
+		}
+	}
+	for _, origin := range o.CORSOrigins {
+		if !validOrigin(origin) {
+			errs = append(errs, fmt.Errorf("websocket.corsOrigins: %q is none; want * or an origin such as https://app.example, without a path", origin))
 		}
 	}
 	if o.Replica != "" && !validReplica(o.Replica) {

@@ -206,7 +206,7 @@ func TestOptionsValidate(t *testing.T) {
 	if err == nil {
 		t.Fatal("got nil, want an error")
 	}
-	for _, want := range []string{"PingInterval", "PingTimeout", "UpgradeTimeout", "MaxPayload", "MaxQueue", `"smoke"`} {
+	for _, want := range []string{"websocket.pingInterval", "websocket.pingTimeout", "UpgradeTimeout", "websocket.maxPayload", "websocket.maxQueue", `"smoke"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("got %q, want a word on %s", err, want)
 		}

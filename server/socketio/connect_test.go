@@ -206,7 +206,7 @@ func TestOptionsValidate(t *testing.T) {
 	bad := Options{ConnectTimeout: -1, MaxAttachments: -1, RecoveryWindow: -1, RecoveryBytes: -1}
 	bad.Engine.PingInterval = -1
 	_, err := New(bad)
-	for _, name := range []string{"ConnectTimeout", "MaxAttachments", "RecoveryWindow", "RecoveryBytes", "PingInterval"} {
+	for _, name := range []string{"websocket.connectTimeout", "MaxAttachments", "websocket.recovery.window", "websocket.recovery.maxBytes", "websocket.pingInterval"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("New says %v, want something about %s", err, name)
 		}

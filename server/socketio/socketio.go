@@ -65,15 +65,15 @@ type Options struct {
 // Validate reports everything that is wrong with o at once.
 func (o Options) Validate() error {
 	var errs []error
-	for name, ok := range map[string]bool{
-		"ConnectTimeout": o.ConnectTimeout >= 0,
-		"MaxAttachments": o.MaxAttachments >= 0,
-		"RecoveryWindow": o.RecoveryWindow >= 0,
-		"RecoveryBytes":  o.RecoveryBytes >= 0,
-		"HistoryWindow":  o.HistoryWindow >= 0,
+	for key, ok := range map[string]bool{
+		"websocket.connectTimeout":    o.ConnectTimeout >= 0,
+		"option MaxAttachments":       o.MaxAttachments >= 0,
+		"websocket.recovery.window":   o.RecoveryWindow >= 0,
+		"websocket.recovery.maxBytes": o.RecoveryBytes >= 0,
+		"option HistoryWindow":        o.HistoryWindow >= 0,
 	} {
 		if !ok {
-			errs = append(errs, fmt.Errorf("option %s: want zero or more", name))
+			errs = append(errs, fmt.Errorf("%s: want zero or more", key))
 		}
 	}
 	if (o.Cluster != nil || o.Sessions != nil) && !serverID.MatchString(o.ID) {

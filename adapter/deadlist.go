@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -13,7 +14,7 @@ const (
 	maxPage   = 1000
 	pageChunk = 16      // letters read at a time, as each may have a megabyte
 	pageBytes = 8 << 20 // a page ends when its events have so many
-	dropChunk = 100     // letters that one script drops, as it reads them for that
+	dropChunk = 32      // letters that one script drops, as it reads them for that
 )
 
 // DeadLetterQuery says which letters are meant. An empty field means any.
@@ -52,9 +53,9 @@ func (d *DeadLetters) List(ctx context.Context, q DeadLetterQuery) (page []DeadL
 	next = cmp.Or(q.After, "0-0")
 	for left := 10 * limit; left > 0; {
 		n := min(left, pageChunk)
-		found, err := d.read(ctx, next, "+", n)
+		found, err := d.store.db.client.XRangeN(ctx, d.key, "("+next, "+", int64(n)).Result()
 		if err != nil {
-			return nil, "", err
+			return nil, "", d.explain("read the dead letters", err)
 		}
 		for _, m := range found {
 			l := letterOf(m)
@@ -71,15 +72,6 @@ func (d *DeadLetters) List(ctx context.Context, q DeadLetterQuery) (page []DeadL
 		left -= n
 	}
 	return page, next, nil
-}
-
-// read returns letters after an id, up to another, n at most.
-func (d *DeadLetters) read(ctx context.Context, after, to string, n int) ([]redis.XMessage, error) {
-	found, err := d.store.db.client.XRangeN(ctx, d.key, "("+after, to, int64(n)).Result()
-	if err != nil {
-		return nil, d.explain("read the dead letters", err)
-	}
-	return found, nil
 }
 
 // removeLetters drops letters by their ids, and says how many there were. KEYS: stream, index. ARGV: ids.
@@ -118,34 +110,51 @@ func (d *DeadLetters) Remove(ctx context.Context, ids ...string) (int, error) {
 	return removed, nil
 }
 
+// purgeLetters drops those of some letters that are meant, and says how many, and after which to go on, or nothing if that is all.
+// KEYS: stream, index. ARGV: after and up to which id, how many to look at, how many to drop at most, and channel,
+// subscription and reason, each of which may be "".
+var purgeLetters = redis.NewScript(dropScript + `
+local found = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], ARGV[2], 'COUNT', ARGV[3])
+local gone, last = 0, ''
+for _, entry in ipairs(found) do
+	if gone == tonumber(ARGV[4]) then
+		return {gone, ''}
+	end
+	local letter = {}
+	for i = 1, #entry[2], 2 do
+		letter[entry[2][i]] = entry[2][i + 1]
+	end
+	if (ARGV[5] == '' or ARGV[5] == letter.channel) and (ARGV[6] == '' or ARGV[6] == letter.subscription) and
+		(ARGV[7] == '' or ARGV[7] == letter.reason) then
+		gone = gone + drop(KEYS[1], KEYS[2], entry)
+	end
+	last = entry[1]
+end
+return {gone, #found < tonumber(ARGV[3]) and '' or last}
+`)
+
 // Purge drops the letters that are meant and there when it begins, and says how many there were.
 func (d *DeadLetters) Purge(ctx context.Context, q DeadLetterQuery) (int, error) {
 	if err := q.check(); err != nil {
 		return 0, fmt.Errorf("purge dead letters: %w", err)
 	}
-	last, err := d.store.db.client.XRevRangeN(ctx, d.key, "+", "-", 1).Result()
+	last, err := d.Last(ctx)
 	if err != nil {
-		return 0, d.explain("read the dead letters", err)
+		return 0, err
 	}
-	if len(last) == 0 {
-		return 0, nil
-	}
-	removed := 0
-	for after := cmp.Or(q.After, "0-0"); ; {
-		found, err := d.read(ctx, after, last[0].ID, pageChunk)
+	left, removed := cmp.Or(q.Limit, math.MaxInt32), 0
+	for after := cmp.Or(q.After, "0-0"); after != "" && left > removed; {
+		answer, err := purgeLetters.Run(ctx, d.store.db.client, []string{d.key, d.index},
+			after, last, dropChunk, left-removed, q.Channel, q.Subscription, q.Reason).Slice()
+		if err == nil && len(answer) != 2 {
+			err = errors.New("something else is answered")
+		}
 		if err != nil {
-			return removed, err
+			return removed, d.explain("purge the dead letters", err)
 		}
-		var ids []string
-		for _, m := range found {
-			if after = m.ID; q.matches(letterOf(m)) && (q.Limit == 0 || removed+len(ids) < q.Limit) {
-				ids = append(ids, m.ID)
-			}
-		}
-		n, err := d.Remove(ctx, ids...)
-		removed += n
-		if err != nil || len(found) < pageChunk || q.Limit > 0 && removed >= q.Limit {
-			return removed, err
-		}
+		n, _ := answer[0].(int64)
+		removed += int(n)
+		after, _ = answer[1].(string)
 	}
+	return removed, nil
 }

@@ -95,7 +95,7 @@ func (r *FeedReader) Close() error {
 	return client.Close()
 }
 
-// claimEntries makes pending entries a consumer's and answers the last id it looked at, ” if there are no more, and the
+// claimEntries makes pending entries a consumer's and answers the last id it looked at, or an empty text, and the
 // entries. What is pending and gone from the feed is acknowledged: XAUTOCLAIM of Redis 6.2 would show it as nothing.
 //
 // KEYS: feed, notes. ARGV: group, consumer, first id, number of entries.

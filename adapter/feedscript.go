@@ -4,7 +4,7 @@ import "github.com/redis/go-redis/v9"
 
 // feedScript is what the scripts that append records begin with. They take, after arguments of their own, the last of
 // which is the way events are sent (h is its place): for each of n records its key and the number of its messages, then,
-// if events are sent at all, for each record its event, or with feedAsk '1' if it has one, and ”. The keys of records
+// if events are sent at all, for each record its event, or with feedAsk '1' if it has one, else an empty text. The keys of records
 // come after k others, and are followed by that of the feed.
 //
 // hasFeed reports whether there is a feed, and with feedAsk an error if it should get one of the events. The script may

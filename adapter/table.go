@@ -95,7 +95,7 @@ local function put(id, seq, expires, value)
 end
 `
 
-// putRow puts a row, and gives ”, 'exists' or 'full'. ARGV goes on: id, time it expires in ms or 0, value, and '1' if
+// putRow puts a row, and gives an empty text, 'exists' or 'full'. ARGV goes on: id, time it expires in ms or 0, value, and '1' if
 // there must be none.
 var putRow = redis.NewScript(tableScript + `
 expired()

@@ -127,3 +127,39 @@ func TestTallyRun(t *testing.T) {
 	cancel()
 	must(t, <-done)
 }
+
+// Each count is there once, however many answers of Redis get lost.
+func TestTallyLostAnswers(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	r := dialTest(t, "redis://"+s.addr)
+	ctx, tally, killer := t.Context(), r.Store("").Tally(), plainClient(t, s.addr)
+	noon := time.Unix(1_800_000_000, 0).Truncate(time.Minute)
+	stop, killed := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(killed)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = killer.Do(ctx, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Err()
+			}
+		}
+	}()
+	total, failed := int64(0), 0
+	for i := 0; i < 300 || failed < 5 && i < 100_000; i++ {
+		total++
+		tally.add("x", 1, noon.Add(time.Duration(i%3)*time.Minute))
+		if tally.flush(ctx) != nil {
+			failed++
+		}
+	}
+	close(stop)
+	<-killed
+	eventually(t, "the rest to be flushed", func() bool { return tally.flush(ctx) == nil })
+	if failed == 0 {
+		t.Error("no flush failed")
+	}
+	sumWant(t, tally, noon, noon.Add(time.Hour), map[string]int64{"x": total})
+}

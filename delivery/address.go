@@ -9,7 +9,7 @@ import (
 )
 
 // errAddress says that an address is none of the public Internet, and not one that is allowed.
-var errAddress = errors.New("not allowed: list its network in webhooks.allowPrivate if it is meant")
+var errAddress = errors.New("not allowed: list its network in delivery.webhooks.allowPrivate if it is meant")
 
 // special are networks that are not of the public Internet (IANA's registries of special-purpose addresses), and ways
 // to reach IPv4 through IPv6 that would lead into them unseen.

@@ -29,7 +29,7 @@ func BenchmarkConsume(b *testing.B) {
 }
 
 func benchConsume(b *testing.B, order Order, handle func(context.Context, events.Event) error) {
-	store := newRedis(b).store()
+	store := newStore(b)
 	feed := store.Feed(channel)
 	if err := feed.Create(b.Context(), "g"); err != nil {
 		b.Fatal(err)

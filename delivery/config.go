@@ -26,7 +26,7 @@ type Config struct {
 	FeedMaxAge time.Duration
 	FeedMaxLen int64
 	// MaxSubscriptions is the most that are declared at once, of all channels and kinds. Each that runs here has a
-	// connection to Redis of its own. Zero means 1,000.
+	// connection to Redis of its own, about 100 KiB, and reads each event once more. Zero means 200.
 	MaxSubscriptions int
 }
 
@@ -36,7 +36,7 @@ func (c Config) withDefaults() Config {
 	c.Drain = cmp.Or(c.Drain, 3*time.Second)
 	c.FeedMaxAge = cmp.Or(c.FeedMaxAge, 24*time.Hour)
 	c.FeedMaxLen = cmp.Or(c.FeedMaxLen, 100_000)
-	c.MaxSubscriptions = cmp.Or(c.MaxSubscriptions, 1000)
+	c.MaxSubscriptions = cmp.Or(c.MaxSubscriptions, 200)
 	return c
 }
 
@@ -44,7 +44,7 @@ func (c Config) withDefaults() Config {
 func (c Config) Validate() error {
 	errs := []error{c.Backoff.Validate(), c.Breaker.Validate(), c.Webhooks.Validate()}
 	wrong := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("subscriptions."+format, args...))
+		errs = append(errs, fmt.Errorf("delivery."+format, args...))
 	}
 	c = c.withDefaults()
 	if c.MaxEvent < 1 {
@@ -54,13 +54,13 @@ func (c Config) Validate() error {
 		wrong("drain is %s: want 1ms to 1m, or 0 for 3s", c.Drain)
 	}
 	if c.FeedMaxAge < time.Minute {
-		wrong("feedMaxAge is %s: want 1m or more, or 0 for 24h", c.FeedMaxAge)
+		wrong("feed.retention is %s: want 1m or more, or 0 for 24h", c.FeedMaxAge)
 	}
 	if c.FeedMaxLen < 1 {
-		wrong("feedMaxLen is %d: want 1 or more events, or 0 for 100000", c.FeedMaxLen)
+		wrong("feed.maxLength is %d: want 1 or more events, or 0 for 100000", c.FeedMaxLen)
 	}
 	if c.MaxSubscriptions < 1 {
-		wrong("maxSubscriptions is %d: want 1 or more, or 0 for 1000", c.MaxSubscriptions)
+		wrong("maxSubscriptions is %d: want 1 or more, or 0 for 200", c.MaxSubscriptions)
 	}
 	return errors.Join(errs...)
 }

@@ -16,6 +16,9 @@ import (
 const (
 	// batchLen is how many events are read or acknowledged at a time.
 	batchLen = 128
+	// maxHeldBytes is how large all events held may be. It can be passed by one read, before larger events than those so far
+	// are known.
+	maxHeldBytes = 16 << 20
 	// readTime is how long a read under way at the end of a run may go on. It waits for a second at most. If it were cut
 	// off, Redis could give it entries yet, after whoever comes next has looked for what is pending.
 	readTime = 2 * time.Second
@@ -49,8 +52,8 @@ type ConsumerConfig struct {
 	Lane func(events.Event) string
 	// Concurrency is how many events are handled at once. Zero means 4.
 	Concurrency int
-	// Queue is how many events are held at once, those that wait to be tried again included. While it is full no more are
-	// read. Zero means 256.
+	// Queue is how many events are held at once, those that wait to be tried again included. While it is full, or they have
+	// 16 MiB, no more are read. Zero means 256.
 	Queue int
 	// Retry and Breaker say what happens after failures. Without a Breaker nothing is held back.
 	Retry    Retry
@@ -212,8 +215,8 @@ func (c *Consumer) dispatch(ctx, working context.Context) {
 		}
 		c.retrying.Store(int64(len(b.waiting)))
 		timer.Reset(untilWake(wake, waits))
-		credits, room := c.credits, min(c.cfg.Queue-c.Held(), batchLen)
-		if asked || room <= 0 {
+		credits, room := c.credits, min(c.ledger.room(c.cfg.Queue), batchLen)
+		if asked || room == 0 {
 			credits = nil
 		}
 		select {

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/photo-management/event-bus/adapter"
+	"github.com/photo-management/event-bus/adapter/redistest"
 )
 
 // impatient has waits that a test can wait for.
@@ -181,7 +182,7 @@ func (b *bus) wantLetters(want ...string) {
 // A server that fails, hangs, limits, redirects and recovers: each event comes or is a dead letter, with the reason.
 func TestWebhooks(t *testing.T) {
 	t.Parallel()
-	store, rec := newRedis(t).store(), newReceiver(t)
+	store, rec := newStore(t), newReceiver(t)
 	limited := time.Now()
 	rec.set(func(w http.ResponseWriter, r *http.Request, id string, try int) {
 		switch {
@@ -239,7 +240,7 @@ func TestWebhooks(t *testing.T) {
 // The breaker opens, has events wait without attempts, and closes once the server works.
 func TestWebhookBreaker(t *testing.T) {
 	t.Parallel()
-	store, rec := newRedis(t).store(), newReceiver(t)
+	store, rec := newStore(t), newReceiver(t)
 	rec.set(func(w http.ResponseWriter, _ *http.Request, _ string, _ int) { w.WriteHeader(500) })
 	cfg := impatient
 	cfg.Breaker.FailureThreshold = 3
@@ -264,7 +265,7 @@ func TestWebhookBreaker(t *testing.T) {
 // Attempts go on where they were when the leader dies amid them.
 func TestLeaderDiesAmidRetries(t *testing.T) {
 	t.Parallel()
-	store, rec := newRedis(t).store(), newReceiver(t)
+	store, rec := newStore(t), newReceiver(t)
 	rec.set(func(w http.ResponseWriter, _ *http.Request, _ string, _ int) { w.WriteHeader(500) })
 	cfg := impatient
 	cfg.Backoff.BaseRetryDelay = map[Category]time.Duration{CategoryDefault: 200 * time.Millisecond}
@@ -297,8 +298,8 @@ func TestLeaderDiesAmidRetries(t *testing.T) {
 // all of them.
 func TestOrderThroughFailures(t *testing.T) {
 	t.Parallel()
-	server, rec := newRedis(t, "--appendonly", "yes", "--appendfsync", "always"), newReceiver(t)
-	store := server.store()
+	server, rec := redistest.New(t, "--appendonly", "yes", "--appendfsync", "always"), newReceiver(t)
+	store := dial(t, server).Store("")
 	rec.set(func(w http.ResponseWriter, _ *http.Request, _ string, _ int) {
 		if rand.N(4) == 0 {
 			w.WriteHeader([]int{500, 502, 429}[rand.N(3)])
@@ -323,8 +324,8 @@ func TestOrderThroughFailures(t *testing.T) {
 			stop()
 			b, stop = lead()
 		case 15:
-			server.stop()
-			server.start()
+			server.Stop()
+			server.Start()
 		}
 	}
 	eventually(t, "all to be delivered", func() bool { return b.pending("hook:s") == 0 })
@@ -350,7 +351,7 @@ func TestOrderThroughFailures(t *testing.T) {
 // Webhooks come, change and go while others go on; what makes no sense leaves what runs as it was.
 func TestSet(t *testing.T) {
 	t.Parallel()
-	store := newRedis(t).store()
+	store := newStore(t)
 	one, two, three := newReceiver(t), newReceiver(t), newReceiver(t)
 	b := newBus(t, store, impatient, nil)
 	hook := func(id, url string) Spec { return Spec{ID: id, Channel: channel, Webhook: &Webhook{URL: url}} }
@@ -391,7 +392,7 @@ func TestSet(t *testing.T) {
 // A webhook with too many errors is removed where it came from, and rests even if that takes its time.
 func TestWebhookMaxErrors(t *testing.T) {
 	t.Parallel()
-	store, rec := newRedis(t).store(), newReceiver(t)
+	store, rec := newStore(t), newReceiver(t)
 	rec.set(func(w http.ResponseWriter, _ *http.Request, _ string, _ int) { w.WriteHeader(404) })
 	removed := make(chan string, 2)
 	b := newBus(t, store, impatient, func(p *Parts) {

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,9 +23,12 @@ type fakeFeed struct {
 	added   chan struct{} // closed and made anew with each entry
 	fail    func(what string) error
 	claims  int
+	trims   int      // of the dead letters
+	passed  []string // what Trim says
 }
 
 type fakeGroup struct {
+	made    int // how often
 	next    int // index of the first entry that was not read
 	pending []adapter.FeedEntry
 	notes   map[adapter.Position]adapter.Note
@@ -36,6 +40,16 @@ func newFakeFeed() *fakeFeed {
 
 func (f *fakeFeed) open(string) (feed, func(group, consumer string) reader) {
 	return f, func(group, _ string) reader { return &fakeReader{f, group} }
+}
+
+func (f *fakeFeed) trimLetters(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.trims++
+	if f.fail != nil {
+		return f.fail("trim letters")
+	}
+	return nil
 }
 
 // add puts an event into the feed.
@@ -72,7 +86,24 @@ func (f *fakeFeed) Create(_ context.Context, group string) error {
 	if f.groups[group] == nil {
 		f.groups[group] = &fakeGroup{next: len(f.entries), notes: map[adapter.Position]adapter.Note{}}
 	}
+	f.groups[group].made++
 	return nil
+}
+
+func (f *fakeFeed) Made(_ context.Context, group string) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if g := f.groups[group]; g != nil {
+		return fmt.Sprintf("%p %d", g, g.made), nil
+	}
+	return "", nil
+}
+
+func (f *fakeFeed) DestroyMade(ctx context.Context, group, made string) (bool, error) {
+	if now, err := f.Made(ctx, group); err != nil || now != made {
+		return false, err
+	}
+	return true, f.Destroy(ctx, group)
 }
 
 func (f *fakeFeed) Destroy(_ context.Context, group string) error {
@@ -91,7 +122,9 @@ func (f *fakeFeed) Groups(context.Context) (all []adapter.FeedGroup, err error) 
 	return all, nil
 }
 
-func (f *fakeFeed) Trim(context.Context, time.Duration, int64) ([]string, error) { return nil, nil }
+func (f *fakeFeed) Trim(context.Context, time.Duration, int64) ([]string, error) {
+	return f.passed, nil
+}
 
 func (f *fakeFeed) Claim(_ context.Context, group, _ string, after adapter.Position, count int) (all []adapter.FeedEntry, err error) {
 	err = f.do("claim", group, func(g *fakeGroup) {
@@ -169,14 +202,16 @@ func (r *fakeReader) Read(ctx context.Context, count int) (got []adapter.FeedEnt
 		r.f.mu.Lock()
 		added := r.f.added
 		r.f.mu.Unlock()
+		var lost error
 		err := r.f.do("read", r.group, func(g *fakeGroup) {
 			got = slices.Clone(r.f.entries[g.next:min(g.next+count, len(r.f.entries))])
 			g.next += len(got)
 			g.pending = append(g.pending, got...)
+			if len(got) > 0 && r.f.fail != nil { // the answer may be lost on its way
+				lost = r.f.fail("answer")
+			}
 		})
-		if err == nil && len(got) > 0 && r.f.fail != nil { // the answer may be lost on its way
-			err = r.f.fail("answer")
-		}
+		err = cmp.Or(err, lost)
 		if err != nil || len(got) > 0 {
 			return got, err
 		}

@@ -10,7 +10,9 @@ import (
 // feed is a channel's feed: adapter.Feed.
 type feed interface {
 	Create(ctx context.Context, group string) error
+	Made(ctx context.Context, group string) (string, error)
 	Destroy(ctx context.Context, group string) error
+	DestroyMade(ctx context.Context, group, made string) (bool, error)
 	Groups(ctx context.Context) ([]adapter.FeedGroup, error)
 	Trim(ctx context.Context, maxAge time.Duration, maxLen int64) (passed []string, err error)
 	Claim(ctx context.Context, group, consumer string, after adapter.Position, count int) ([]adapter.FeedEntry, error)

@@ -8,8 +8,10 @@ import (
 
 // ledger knows which entries a consumer holds: taken, and not known to be acknowledged.
 type ledger struct {
-	mu   sync.Mutex
-	held map[adapter.Position]struct{}
+	mu      sync.Mutex
+	held    map[adapter.Position]int // the size of each, in bytes
+	bytes   int                      // of all held
+	largest int                      // of all seen
 	// What is finished during a claim is remembered until its end: an answer that is on its way may still have it.
 	claims   bool
 	finished map[adapter.Position]struct{}
@@ -21,8 +23,20 @@ func (l *ledger) len() int {
 	return len(l.held)
 }
 
-// take holds an entry, and reports whether it was new.
-func (l *ledger) take(p adapter.Position) bool {
+// room is how many more may be held: of queue entries at most, and of some megabytes, as far as that can be told before
+// they are seen, by the largest so far.
+func (l *ledger) room(queue int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := queue - len(l.held)
+	if l.largest > 0 {
+		n = min(n, (maxHeldBytes-l.bytes+l.largest-1)/l.largest)
+	}
+	return max(n, 0)
+}
+
+// take holds an entry of so many bytes, and reports whether it was new.
+func (l *ledger) take(p adapter.Position, size int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, held := l.held[p]; held {
@@ -32,9 +46,11 @@ func (l *ledger) take(p adapter.Position) bool {
 		return false
 	}
 	if l.held == nil {
-		l.held = map[adapter.Position]struct{}{}
+		l.held = map[adapter.Position]int{}
 	}
-	l.held[p] = struct{}{}
+	l.held[p] = size
+	l.bytes += size
+	l.largest = max(l.largest, size)
 	return true
 }
 
@@ -42,6 +58,7 @@ func (l *ledger) drop(ps []adapter.Position) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range ps {
+		l.bytes -= l.held[p]
 		delete(l.held, p)
 		if l.claims {
 			l.finished[p] = struct{}{}

@@ -88,7 +88,7 @@ func (c *Consumer) fetch(ctx context.Context, take func(room int) ([]adapter.Fee
 	var items []*item
 	for _, e := range entries {
 		last = e.Position
-		if !c.ledger.take(e.Position) {
+		if !c.ledger.take(e.Position, len(e.Event)) {
 			continue
 		}
 		if it := c.prepare(ctx, e); it != nil {

@@ -13,8 +13,13 @@ import (
 	"github.com/photo-management/event-bus/events"
 )
 
-// retireMost is how many events that a removed subscription has not read go to the dead letters, where others need room.
-const retireMost = 1000
+const (
+	// retireMost is how many events that a removed subscription has not read go to the dead letters, where others need room.
+	retireMost = 1000
+	// retireAfter is how long a subscription is left alone after it was removed. Within that, all replicas have seen whether
+	// it has been declared anew.
+	retireAfter = time.Second
+)
 
 var errUnsubscribed = errors.New("the subscription was removed before this event was delivered")
 
@@ -31,19 +36,41 @@ type retirement struct {
 }
 
 // retire puts what a removed subscription has not delivered into the dead letters and deletes its group. Of a temporary one
-// nothing is kept.
+// nothing is kept. Where it is declared anew meanwhile, the group stays: whoever does that calls Create after it, and what
+// has been accepted since belongs to the new one. Should we not lead any more without knowing it, whoever leads has done so.
 func (s *Subscribers) retire(ctx context.Context, t target, match func(events.Event) bool) {
 	m := openMember(s.open, t.channel, Group(t.name))
 	defer m.Close()
 	log := s.parts.Logger.With(zap.String("channel", t.channel), zap.String("subscription", t.name))
 	r := &retirement{Subscribers: s, member: m, target: t, match: match, log: log, unread: -1}
-	if !strings.HasPrefix(t.name, temporaryPrefix) {
-		err := persist(ctx, log, "bury what a removed subscription leaves", func() error { return r.buryAll(ctx) })
-		if err != nil && !errors.Is(err, adapter.ErrNoGroup) {
-			return // ctx has ended: whoever leads next finds the group
-		}
+	if strings.HasPrefix(t.name, temporaryPrefix) {
+		_ = persist(ctx, log, "delete a group", func() error { return m.feed.Destroy(ctx, m.group) })
+		return
 	}
-	if persist(ctx, log, "delete a group", func() error { return m.feed.Destroy(ctx, m.group) }) == nil {
+	var made string
+	if persist(ctx, log, "ask for a group", func() (err error) {
+		made, err = m.Made(ctx, m.group)
+		return err
+	}) != nil {
+		return // ctx has ended: whoever leads next finds the group
+	}
+	select {
+	case <-time.After(retireAfter):
+	case <-ctx.Done():
+		return
+	}
+	if s.lookup(t.channel, t.name) != nil {
+		return
+	}
+	err := persist(ctx, log, "bury what a removed subscription leaves", func() error { return r.buryAll(ctx) })
+	if err != nil && !errors.Is(err, adapter.ErrNoGroup) {
+		return
+	}
+	var gone bool
+	if persist(ctx, log, "delete a group", func() (err error) {
+		gone, err = m.DestroyMade(ctx, m.group, made)
+		return err
+	}) == nil && gone {
 		log.Info("a subscription is removed", zap.Int("deadLetters", r.buried), zap.Int("dropped", r.lost))
 	}
 }

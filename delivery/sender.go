@@ -48,11 +48,11 @@ func (c WebhookConfig) withDefaults() WebhookConfig {
 func (c WebhookConfig) Validate() error {
 	var errs []error
 	if c = c.withDefaults(); c.Timeout < time.Millisecond || c.Timeout > maxWebhookTime {
-		errs = append(errs, fmt.Errorf("webhooks.timeout is %s: want 1ms to %s, or 0 for %s", c.Timeout, maxWebhookTime, defaultHookTime))
+		errs = append(errs, fmt.Errorf("delivery.webhooks.timeout is %s: want 1ms to %s, or 0 for %s", c.Timeout, maxWebhookTime, defaultHookTime))
 	}
 	for i, p := range c.AllowPrivate {
 		if !p.IsValid() {
-			errs = append(errs, fmt.Errorf("webhooks.allowPrivate[%d]: want a network such as 10.0.0.0/8", i))
+			errs = append(errs, fmt.Errorf("delivery.webhooks.allowPrivate[%d]: want a network such as 10.0.0.0/8", i))
 		}
 	}
 	return errors.Join(errs...)

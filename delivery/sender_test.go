@@ -139,6 +139,12 @@ func TestPostFailures(t *testing.T) {
 			conn.Close()
 		case "/large":
 			_, _ = io.Copy(w, io.LimitReader(zeros{}, 100<<20))
+		case "/trickle":
+			for r.Context().Err() == nil {
+				_, _ = io.WriteString(w, "x")
+				_ = http.NewResponseController(w).Flush()
+				time.Sleep(time.Millisecond)
+			}
 		case "/headers":
 			w.Header().Set("X", strings.Repeat("hush", 100<<10))
 		default:
@@ -167,7 +173,7 @@ func TestPostFailures(t *testing.T) {
 		after     time.Duration
 		ok        bool
 	}{
-		"/200": {ok: true}, "/201": {ok: true}, "/299": {ok: true}, "/large": {ok: true},
+		"/200": {ok: true}, "/201": {ok: true}, "/299": {ok: true}, "/large": {ok: true}, "/trickle": {ok: true},
 		"/301": {CategoryUnknown, true, 0, false}, "/302": {CategoryUnknown, true, 0, false},
 		"/307": {CategoryUnknown, true, 0, false}, "/308": {CategoryUnknown, true, 0, false},
 		"/400": {CategoryUnknown, true, 0, false}, "/401": {CategoryUnknown, true, 0, false}, "/404": {CategoryUnknown, true, 0, false},
@@ -184,7 +190,7 @@ func TestPostFailures(t *testing.T) {
 			t.Parallel()
 			hook := &Webhook{URL: srv.URL + path + "?token=hush", Secret: "hushhushhushhush", Headers: map[string]string{"X-Key": "hush"}}
 			switch path {
-			case "/hang":
+			case "/hang", "/trickle":
 				hook.Timeout = 50
 			case "refused":
 				hook.URL = "http://" + closed.Addr().String() + "/?token=hush"

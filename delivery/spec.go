@@ -63,7 +63,7 @@ type Spec struct {
 	// Concurrency is how many events are posted at once, 1 to 64. Zero means 4.
 	Concurrency int `json:"concurrency,omitempty"`
 	// Queue is how many events are held at once, those under way and those that wait to be tried again included. While
-	// it is full, no more are read. Zero means 256.
+	// it is full, or they have 16 MiB, no more are read. Zero means 256.
 	Queue   int   `json:"queue,omitempty"`
 	Ordered Order `json:"ordered,omitempty"`
 	// CreatedAt is for whoever stores the subscription to set.

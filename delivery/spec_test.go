@@ -151,6 +151,6 @@ func TestConfigValidate(t *testing.T) {
 	wantProblems(t, Config{
 		Backoff: Backoff{MaxRetries: map[Category]int{"x": 1}}, Breaker: BreakerConfig{WhenOpen: "x"}, Webhooks: WebhookConfig{Timeout: -1},
 		MaxEvent: -1, Drain: -1, FeedMaxAge: -1, FeedMaxLen: -1, MaxSubscriptions: -1,
-	}.Validate(), "resilience.maxRetries.x", "resilience.circuitBreaker.whenOpen", "webhooks.timeout", "subscriptions.maxEvent", "subscriptions.drain",
-		"subscriptions.feedMaxAge", "subscriptions.feedMaxLen", "subscriptions.maxSubscriptions")
+	}.Validate(), "resilience.maxRetries.x", "resilience.circuitBreaker.whenOpen", "delivery.webhooks.timeout", "delivery.maxEvent", "delivery.drain",
+		"delivery.feed.retention", "delivery.feed.maxLength", "delivery.maxSubscriptions")
 }

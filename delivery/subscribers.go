@@ -50,9 +50,12 @@ type Parts struct {
 
 // Subscribers run the subscriptions of this replica: those of channels that it leads, and the temporary ones declared here.
 type Subscribers struct {
-	cfg     Config
-	parts   Parts
-	open    openFeed
+	cfg   Config
+	parts Parts
+	open  openFeed
+	// trimLetters drops dead letters that are beyond their bounds.
+	trimLetters func(context.Context) error
+
 	sender  *sender
 	metrics *metrics
 	process string // this one, among all
@@ -68,21 +71,41 @@ type Subscribers struct {
 
 // New makes Subscribers that serve nothing yet. The configuration is taken as valid.
 func New(cfg Config, parts Parts) *Subscribers {
-	return newSubscribers(cfg, parts, openStore(parts.Store))
+	return newSubscribers(cfg, parts, openStore(parts.Store), parts.Store.TrimDeadLetters)
 }
 
-func newSubscribers(cfg Config, parts Parts, open openFeed) *Subscribers {
+func newSubscribers(cfg Config, parts Parts, open openFeed, trimLetters func(context.Context) error) *Subscribers {
 	cfg = cfg.withDefaults()
 	return &Subscribers{
-		cfg: cfg, parts: parts, open: open, sender: newSender(cfg.Webhooks), metrics: newMetrics(parts.Metrics),
+		cfg: cfg, parts: parts, open: open, trimLetters: trimLetters, sender: newSender(cfg.Webhooks), metrics: newMetrics(parts.Metrics),
 		process: uuid.NewString(), declared: map[string]*subscription{}, broken: map[string]bool{}, resting: map[string]string{},
 		changed: make(chan struct{}),
 	}
 }
 
-// Check reports all that is wrong with a Spec here, by member.
+// Check reports all that is wrong with a Spec here, by member, or that there is no room for another one: ErrTooMany.
 func (s *Subscribers) Check(spec Spec) error {
+	if err := s.validate(spec); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.declared[spec.ID] == nil {
+		return s.roomLocked()
+	}
+	return nil
+}
+
+func (s *Subscribers) validate(spec Spec) error {
 	return spec.Validate(s.parts.Channels, s.cfg.Webhooks, s.parts.Compile)
+}
+
+// roomLocked reports whether one more may be declared.
+func (s *Subscribers) roomLocked() error {
+	if len(s.declared) >= s.cfg.MaxSubscriptions {
+		return fmt.Errorf("%w: want at most %d (delivery.maxSubscriptions)", ErrTooMany, s.cfg.MaxSubscriptions)
+	}
+	return nil
 }
 
 // Set declares webhooks: those given, and no others. Those that stay as they are are not disturbed. A Spec of which
@@ -93,7 +116,7 @@ func (s *Subscribers) Set(specs []Spec) error {
 	wanted, broken := map[string]*subscription{}, map[string]bool{}
 	for _, spec := range specs {
 		var sub *subscription
-		err := s.Check(spec)
+		err := s.validate(spec)
 		if err == nil {
 			sub, err = s.webhookSubscription(spec)
 		}
@@ -134,8 +157,8 @@ func (s *Subscribers) Set(specs []Spec) error {
 		}
 	}
 	for _, name := range sorted(wanted) {
-		if len(s.declared) >= s.cfg.MaxSubscriptions {
-			errs = append(errs, fmt.Errorf("subscription %s: %w: want at most %d", name, ErrTooMany, s.cfg.MaxSubscriptions))
+		if err := s.roomLocked(); err != nil {
+			errs = append(errs, fmt.Errorf("subscription %s: %w", name, err))
 			broken[name] = true
 			continue
 		}
@@ -174,8 +197,9 @@ func (s *Subscribers) Handle(h HandlerSpec) (*Subscription, error) {
 		return nil, ErrStopped
 	case s.declared[sub.name] != nil:
 		return nil, fmt.Errorf("handler %q: %w", h.ID, ErrExists)
-	case len(s.declared) >= s.cfg.MaxSubscriptions:
-		return nil, fmt.Errorf("%w: want at most %d", ErrTooMany, s.cfg.MaxSubscriptions)
+	}
+	if err := s.roomLocked(); err != nil {
+		return nil, err
 	}
 	s.declared[sub.name] = sub
 	s.changedLocked()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/photo-management/event-bus/adapter"
 	"github.com/photo-management/event-bus/events"
@@ -76,7 +77,7 @@ func newReplica(t *testing.T, f *fakeFeed, change func(*Config, *Parts)) *replic
 	if change != nil {
 		change(&cfg, &parts)
 	}
-	return &replica{newSubscribers(cfg, parts, f.open), t, f, reg}
+	return &replica{newSubscribers(cfg, parts, f.open, f.trimLetters), t, f, reg}
 }
 
 // lead leads the channel until the function it returns is called.
@@ -244,6 +245,64 @@ func TestUnsubscribe(t *testing.T) {
 	})
 }
 
+// What is declared anew soon after it was removed goes on where it was.
+func TestDeclaredAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplica(t, newFakeFeed(), nil)
+		var before, after record
+		h := r.handle(HandlerSpec{ID: "h", Handler: before.handle})
+		defer r.lead()()
+		<-h.Ready()
+		h.Unsubscribe()
+		pass(retireAfter / 2)
+		r.add("1")
+		h = r.handle(HandlerSpec{ID: "h", Handler: after.handle})
+		<-h.Ready()
+		pass(time.Second)
+		before.want(t)
+		after.want(t, "1")
+		if dead := r.feed.dead(); len(dead) > 0 {
+			t.Errorf("dead letters: %v", dead)
+		}
+	})
+}
+
+// Who clears up and no longer leads, which it may not know yet, takes nothing from who does and has it declared.
+func TestMadeAnewWhileClearedUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplica(t, newFakeFeed(), nil)
+		var a record
+		h := r.handle(HandlerSpec{ID: "h", Handler: a.handle})
+		defer r.lead()()
+		<-h.Ready()
+		fail := func(f func(string) error) {
+			r.feed.mu.Lock()
+			defer r.feed.mu.Unlock()
+			r.feed.fail = f
+		}
+		h.Unsubscribe()
+		pass(retireAfter / 2)
+		fail(func(what string) error {
+			if what == "claim" { // it hangs
+				return errBroken
+			}
+			return nil
+		})
+		pass(5 * time.Second)
+		_ = r.feed.Create(t.Context(), "go:h") // by who leads now
+		fail(nil)
+		pass(5 * time.Second)
+		r.add("1")
+		other := newReplica(t, r.feed, nil)
+		other.handle(HandlerSpec{ID: "h", Handler: a.handle})
+		defer other.lead()()
+		pass(time.Second)
+		a.want(t, "1")
+	})
+}
+
 // Too many errors end a subscription, as in the seed. OnError hears of each, and may panic.
 func TestMaxErrors(t *testing.T) {
 	t.Parallel()
@@ -344,6 +403,58 @@ func TestSweep(t *testing.T) {
 	})
 }
 
+// Dead letters grow old though none is added: whoever leads trims them, soon after Redis was away as well.
+func TestDeadLettersAreTrimmed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeFeed()
+		trims := func() int {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return f.trims
+		}
+		defer newReplica(t, f, nil).lead()()
+		pass(30 * time.Minute)
+		if n := trims(); n < 5 || n > 7 {
+			t.Errorf("trimmed %d times in 30 minutes", n)
+		}
+		f.mu.Lock()
+		f.fail = always
+		f.mu.Unlock()
+		pass(6 * time.Minute)
+		before := trims()
+		f.mu.Lock()
+		f.fail = nil
+		f.mu.Unlock()
+		pass(watchEvery + time.Second)
+		if n := trims(); n != before+1 {
+			t.Errorf("trimmed %d times after Redis was back, want once", n-before)
+		}
+	})
+}
+
+// Who loses events again and again is told of once an hour, and counted each time.
+func TestPassedGroups(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeFeed()
+		f.passed = []string{"svc:gone", "go:slow"}
+		core, logs := observer.New(zap.WarnLevel)
+		r := newReplica(t, f, func(_ *Config, p *Parts) { p.Logger = zap.New(core) })
+		for _, g := range f.passed {
+			_ = f.Create(t.Context(), g)
+		}
+		defer r.lead()()
+		pass(90*time.Minute + time.Second)
+		if n := logs.Len(); n != 4 {
+			t.Errorf("told %d times of two groups in 90 minutes, want 4", n)
+		}
+		if n := r.metric("eventbus_subscriptions_passed_total"); n != 2*90*60/5 {
+			t.Errorf("counted %v times", n)
+		}
+	})
+}
+
 // More pending than held are looked for.
 func TestStraysAreFound(t *testing.T) {
 	t.Parallel()
@@ -436,6 +547,9 @@ func TestHandleRefuses(t *testing.T) {
 	r.handle(HandlerSpec{Handler: a.handle})
 	if _, err := r.Handle(HandlerSpec{Channel: channel, Handler: a.handle}); !errors.Is(err, ErrTooMany) {
 		t.Errorf("one too many: %v", err)
+	}
+	if err := r.Check(Spec{ID: "w", Channel: channel, Webhook: &Webhook{URL: "http://127.0.0.1/"}}); !errors.Is(err, ErrTooMany) {
+		t.Errorf("one webhook too many: %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,28 +13,40 @@ import (
 const (
 	// looks is how often something odd must be seen before it is believed: what others do at the same moment looks odd, too.
 	looks = 3
+	// trimEvery is how often dead letters that are too old are dropped.
+	trimEvery = 5 * time.Minute
 	// sweepEvery is how often what is left of dead processes is looked for.
 	sweepEvery = 10 * time.Minute
 )
 
 // watch looks after a channel's feed, for who leads it: it trims the feed, learns how far the groups are, and finds those
-// that nobody has.
+// that nobody has. What is kept for all channels, the dead letters, each of those who lead one trims.
 type watch struct {
 	s       *Subscribers
 	channel string
-	orphans map[string]int // how often each was seen, one look after the other
+	orphans map[string]int       // how often each was seen, one look after the other
+	told    map[string]time.Time // of groups that lost events, once an hour
+	trimmed time.Time            // the dead letters; zero: not yet
 	swept   time.Time
 	dead    map[string]bool // groups of dead processes, as of then
 }
 
 func newWatch(s *Subscribers, channel string) *watch {
-	return &watch{s: s, channel: channel, orphans: map[string]int{}, swept: time.Now()}
+	return &watch{s: s, channel: channel, orphans: map[string]int{}, told: map[string]time.Time{}, swept: time.Now()}
 }
 
 // look takes one look, and returns what is left of subscriptions that were removed while nobody led.
 func (w *watch) look(ctx context.Context) (left []target) {
 	f, _ := w.s.open(w.channel)
 	log := w.s.parts.Logger.With(zap.String("channel", w.channel))
+	if time.Since(w.trimmed) >= trimEvery {
+		err := w.s.trimLetters(ctx)
+		if err == nil {
+			w.trimmed = time.Now()
+		} else if ctx.Err() == nil {
+			log.Info("the dead letters are not trimmed, trying again", zap.Error(err))
+		}
+	}
 	passed, err := f.Trim(ctx, w.s.cfg.FeedMaxAge, w.s.cfg.FeedMaxLen)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -43,7 +56,11 @@ func (w *watch) look(ctx context.Context) (left []target) {
 	}
 	for _, group := range passed {
 		w.s.metrics.passed.WithLabelValues(w.channel).Inc()
-		log.Warn("a subscription lost events that it was too slow for: see subscriptions.feedMaxAge and feedMaxLen",
+		if time.Since(w.told[group]) < time.Hour {
+			continue
+		}
+		w.told[group] = time.Now()
+		log.Warn("a subscription lost events that it was too slow for: see delivery.feed.retention and delivery.feed.maxLength",
 			zap.String("group", group))
 	}
 	groups, err := f.Groups(ctx)
@@ -66,11 +83,8 @@ func (w *watch) look(ctx context.Context) (left []target) {
 			left = append(left, target{w.channel, name})
 		}
 	}
-	for name := range w.orphans {
-		if !slices.Contains(names, Group(name)) {
-			delete(w.orphans, name)
-		}
-	}
+	maps.DeleteFunc(w.orphans, func(name string, _ int) bool { return !slices.Contains(names, Group(name)) })
+	maps.DeleteFunc(w.told, func(group string, _ time.Time) bool { return !slices.Contains(names, group) })
 	if time.Since(w.swept) >= sweepEvery && w.s.parts.Processes != nil {
 		w.swept = time.Now()
 		w.sweep(ctx, f, names, log)

@@ -109,6 +109,7 @@ type Server struct {
 	tracing          *tracing   // nil without Parts.TracerProvider
 	metrics          *metrics
 	state            atomic.Value // of error: why it is not ready, errReady when it is
+	started          chan struct{}
 
 	// What outsiders can bring about is told once in a while, each kind for itself.
 	dropLog, ownerLog, tokenLog, accessLog rate.Sometimes
@@ -161,6 +162,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		l.First, l.Interval = 1, 10*time.Second
 	}
 	s.state.Store(errStarting)
+	s.started = make(chan struct{})
 	if parts.History != nil {
 		s.history = newHistory(parts.History, cfg.Socket.Engine.WithDefaults().MaxQueue)
 		cfg.Socket.HistoryWindow = max(cfg.Socket.HistoryWindow, historyWindow)
@@ -189,6 +191,9 @@ func (s *Server) Ready() error {
 	}
 	return nil
 }
+
+// Started is closed once Ready has said so for the first time.
+func (s *Server) Started() <-chan struct{} { return s.started }
 
 // Accepting is closed once Run takes connections.
 func (s *Server) Accepting() <-chan struct{} { return s.sockets.Engine().Accepting() }
@@ -261,6 +266,7 @@ func (s *Server) Run(ctx context.Context) error {
 	up(s.Accepting(), s.Source.Subscribed(), s.Leaders.Beaten())
 	if stopping.Err() == nil {
 		s.state.Store(errReady)
+		close(s.started)
 	}
 	<-stopping.Done()
 

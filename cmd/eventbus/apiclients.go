@@ -28,7 +28,9 @@ type handshake struct {
 	Headers map[string]any `json:"headers"`
 	Address string         `json:"address"`
 	Issued  int64          `json:"issued"` // ms since the epoch
-	Query   struct {
+	// Transport is the one in use, which only ours tell; of others' it is known which one it began with.
+	Transport string `json:"transport"`
+	Query     struct {
 		Transport string `json:"transport"`
 	} `json:"query"`
 }
@@ -50,12 +52,13 @@ func (a apiClients) connection(s adapter.RemoteSocket) web.Connection {
 	who := server.ReadClient(s)
 	c := web.Connection{
 		SocketID: s.ID, UserID: who.UserID, ClientID: who.ClientID, SessionID: who.SessionID,
-		IPAddress: h.Address, Transport: h.Query.Transport, Rooms: []string{},
+		IPAddress: h.Address, Transport: cmp.Or(h.Transport, h.Query.Transport), Rooms: []string{},
 	}
 	if addr := auth.ClientAddr(h.Address, h.forwarded(), a.trusted); addr.IsValid() {
 		c.IPAddress = addr.String()
 	}
-	c.UserAgent, _ = h.Headers["user-agent"].(string)
+	agent, _ := h.Headers["user-agent"].(string)
+	c.UserAgent = clip(agent, 256) // the client's own words, of any length
 	if h.Issued > 0 {
 		c.ConnectedAt = time.UnixMilli(h.Issued).UTC()
 	}
@@ -113,7 +116,10 @@ func (a apiClients) known(ctx context.Context, socketID string) error {
 }
 
 func (a apiClients) Disconnect(ctx context.Context, socketID string) error {
-	return cmp.Or(a.known(ctx, socketID), answer(a.srv.Disconnect(socketID)))
+	if err := a.known(ctx, socketID); err != nil {
+		return err
+	}
+	return answer(a.srv.Disconnect(socketID))
 }
 
 func (a apiClients) Join(ctx context.Context, socketID, room string) error {

@@ -135,6 +135,10 @@ func joinCluster(ctx context.Context, cfg config, redis *adapter.Redis, internal
 	}
 	events := redis.Log(c.log)
 	addr := c.advertised(internal, redis.Addr())
+	if addr != "" && cfg.healthTLS {
+		addr = "https://" + addr
+	}
+	parts.PeerTLS = cfg.peerTLS
 	led := slices.Clone(channels)
 	if c.adapter == "streams" { // else everybody hears emitters
 		led = append(led, server.EmitterChannel)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -29,6 +30,7 @@ type config struct {
 	certFile      string
 	keyFile       string
 	healthTLS     bool
+	peerTLS       *tls.Config // how other replicas are trusted, once the certificate is read
 	proxies       []string
 	monitoring    monitoringConfig
 
@@ -56,7 +58,7 @@ func (c *config) flags(fs *flag.FlagSet) {
 	fs.IntVar(&c.healthPort, "health-port", 3004, "port of health and metrics; 0 takes a free one")
 	fs.StringVar(&c.certFile, "tls-cert-file", "", "PEM file of the certificate of the websocket port, read again when it changes; without one it is for a proxy to do TLS")
 	fs.StringVar(&c.keyFile, "tls-key-file", "", "PEM file of the key of that certificate")
-	fs.BoolVar(&c.healthTLS, "health-tls", false, "do TLS on the health port too, with the same certificate; turns forwarding of polls off")
+	fs.BoolVar(&c.healthTLS, "health-tls", false, "do TLS on the health port too, with the same certificate; replicas that forward polls to each other want one for the same names from all, or the very same")
 	fs.Var((*list)(&c.proxies), "trusted-proxies", "comma-separated networks, like 10.0.0.0/8, of the proxies whose X-Forwarded-For says where a client is")
 	c.monitoring.flags(fs)
 
@@ -90,7 +92,7 @@ func (c *config) flags(fs *flag.FlagSet) {
 	fs.IntVar(&s.RecoveryBytes, "recovery-bytes", 256<<20, "bytes of events kept for that; over it the oldest go")
 	fs.IntVar(&c.server.MaxEvent, "max-event-size", 1<<20, "bytes of the largest event taken from Redis")
 	fs.IntVar(&c.server.BatchSize, "batch-size", 128, "events of a channel that go to the log at once, at most")
-	fs.DurationVar(&c.server.FlushInterval, "flush-interval", 0, "time that an event may wait for such a batch to fill")
+	fs.DurationVar(&c.server.FlushInterval, "flush-interval", 0, "time that an event of PUBLISH may wait for such a batch to fill; durable ones are read in batches anyway")
 	fs.IntVar(&e.MaxConnections, "connection-limit", 0, "connections that may be open at once; 0 is no limit")
 	fs.IntVar(&c.server.MaxSubscriptions, "max-subscriptions", 1000, "photos and users that one socket may subscribe to")
 	fs.DurationVar(&c.server.Drain, "drain-timeout", 20*time.Second, "time over which connections are closed at the end")
@@ -102,10 +104,13 @@ func (c *config) check() error {
 	for _, p := range []struct {
 		name  string
 		value int
-	}{{"websocket-port", c.websocketPort}, {"health-port", c.healthPort}, {"embedded-redis-port", c.embeddedPort}} {
+	}{{"websocket-port", c.websocketPort}, {"health-port", c.healthPort}, {"metrics-port", c.monitoring.metricsPort}, {"embedded-redis-port", c.embeddedPort}} {
 		if p.value < 0 || p.value > 65535 {
 			errs = append(errs, fmt.Errorf("%s (%s): %d is no port; want 0 to 65535", p.name, envName(p.name), p.value))
 		}
+	}
+	if c.expiresIn < time.Second {
+		errs = append(errs, fmt.Errorf("jwt-expires-in (JWT_EXPIRES_IN): %s; want 1s or more", c.expiresIn))
 	}
 	if c.dev {
 		if c.websocketHost == "" {

@@ -142,7 +142,8 @@ func (c *config) checkParts() (errs []error) {
 	errs = append(errs, c.delivery.check(), c.monitoring.check(), c.audit.Validate())
 	c.server.Webhooks = c.delivery.cfg.Webhooks
 	c.delivery.cfg.MaxEvent = c.server.MaxEvent
-	return append(errs, c.readSections()...)
+	errs = append(errs, c.readSections()...)
+	return append(errs, c.delivery.cfg.Backoff.Validate()) // which is all from there
 }
 
 func (c *config) metricsPortTaken() bool {

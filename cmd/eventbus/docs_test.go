@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"regexp"
@@ -82,6 +83,9 @@ those marked * are read again, and so are rules, filters, subscriptions, event t
 			star = " *"
 		}
 		fmt.Fprintf(&page, "| `%s`%s | `%s` | %s | %s |\n", key, star, envName(f.Name), strings.ReplaceAll(f.DefValue, "|", "\\|"), strings.ReplaceAll(f.Usage, "|", "\\|"))
+	}
+	for _, key := range slices.Sorted(maps.Keys(aliasKeys)) {
+		fmt.Fprintf(&page, "\n`%s` is another name of `%s`.\n", key, settingKeys[aliasKeys[key]])
 	}
 	page.WriteString("\nWithout variables, in the file alone:\n\n| Key | |\n|---|---|\n")
 	for _, key := range slices.Sorted(slices.Values(sectionKeys)) {

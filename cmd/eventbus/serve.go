@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -56,6 +57,9 @@ func serve(ctx context.Context, args []string, std stdio) error {
 // so they are no resident memory.
 const ballastBytes = 16 << 20
 
+// slowStart is after how long checks begin, though the service is not ready yet.
+const slowStart = 3 * time.Second
+
 // serveWith builds the service bottom up, runs it, and takes it down top first.
 func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger, level zap.AtomicLevel, hangups reloads) error {
 	ballast := make([]byte, ballastBytes)
@@ -95,6 +99,13 @@ func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger, leve
 		return fmt.Errorf("health-port (HEALTH_PORT): %w", err)
 	}
 	defer internal.Close()
+	publicConfig, internalConfig, certificates, err := listenConfigs(cfg, log)
+	if err != nil {
+		return err
+	}
+	if certificates != nil {
+		cfg.peerTLS = certificates.Peers()
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	spans, err := startTracing(ctx, cfg.monitoring.tracing, cfg.cluster.replicaName(), log)
@@ -110,10 +121,6 @@ func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger, leve
 		return err
 	}
 	srv := s.srv
-	publicConfig, internalConfig, certificates, err := listenConfigs(cfg, log)
-	if err != nil {
-		return err
-	}
 	var metrics net.Listener
 	if cfg.monitoring.metrics && cfg.monitoring.metricsPort != 0 {
 		if metrics, err = net.Listen("tcp", net.JoinHostPort(cfg.healthHost, strconv.Itoa(cfg.monitoring.metricsPort))); err != nil {
@@ -134,7 +141,8 @@ func serveWith(ctx context.Context, cfg config, std stdio, log *zap.Logger, leve
 	defer recorded()
 	background.Go(func() {
 		select { // what it finds before would be shown for a while
-		case <-srv.Accepting():
+		case <-srv.Started():
+		case <-time.After(slowStart): // which is to be seen
 		case <-below.Done():
 		}
 		_ = s.health.Run(below)

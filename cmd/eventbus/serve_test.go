@@ -20,7 +20,7 @@ func TestServeReportsEverythingAtOnce(t *testing.T) {
 	if code != 2 || out != "" {
 		t.Errorf("got exit code %d and %q, want 2 and nothing", code, out)
 	}
-	for _, want := range []string{"WEBSOCKET_PORT", "70000", "HEALTH_PORT", `"everybody"`, "redis.port 65536", "RS256", "MaxPayload",
+	for _, want := range []string{"WEBSOCKET_PORT", "70000", "HEALTH_PORT", `"everybody"`, "redis.port 65536", "RS256", "websocket.maxPayload",
 		`"pigeon"`, "rateLimit", "maxEventSize"} {
 		if !strings.Contains(err, want) {
 			t.Errorf("%q is missing in\n%s", want, err)

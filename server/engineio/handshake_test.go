@@ -200,16 +200,19 @@ func TestOptionsValidate(t *testing.T) {
 	if err := (Options{}).Validate(); err != nil {
 		t.Errorf("zero options: got %v, want nil", err)
 	}
-	bad := Options{PingInterval: -1, PingTimeout: -1, UpgradeTimeout: -1, MaxPayload: -1, MaxQueue: -1,
-		Transports: []string{Polling, "smoke"}}
+	bad := Options{PingInterval: -1, PingTimeout: -1, UpgradeTimeout: -1, MaxPayload: -1, MaxQueue: -1, MaxConnections: -1,
+		Transports: []string{Polling, "smoke"}, CORSOrigins: []string{"*", "null", "https://a.example:8443", "capacitor://localhost", "https://b.example/", "c.example", "https://*.d.example"}}
 	_, err := New(bad, nil)
 	if err == nil {
 		t.Fatal("got nil, want an error")
 	}
-	for _, want := range []string{"websocket.pingInterval", "websocket.pingTimeout", "UpgradeTimeout", "websocket.maxPayload", "websocket.maxQueue", `"smoke"`} {
+	for _, want := range []string{"websocket.pingInterval", "websocket.pingTimeout", "UpgradeTimeout", "websocket.maxPayload", "websocket.maxQueue", "performance.connectionLimit", `"smoke"`, `"https://b.example/"`, `"c.example"`, `"https://*.d.example"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("got %q, want a word on %s", err, want)
 		}
+	}
+	if n := strings.Count(err.Error(), "corsOrigins"); n != 3 {
+		t.Errorf("%d origins are refused, want 3: %v", n, err)
 	}
 }
 

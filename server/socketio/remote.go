@@ -50,6 +50,7 @@ func (t Target) describe() []adapter.RemoteSocket {
 }
 
 // handshake is Node's socket.handshake as far as it is known: there is no path, and no telling if a proxy has spoken TLS.
+// Beyond it, transport is the one in use, where the query has the one that it began with.
 // Other services read it, so it has nothing that a client proves itself with: no auth, no such headers, no such
 // parameters.
 func (s *Socket) handshake() json.RawMessage {
@@ -66,6 +67,8 @@ func (s *Socket) handshake() json.RawMessage {
 		"address": address,
 		"query":   publicQuery(h.Query),
 		"auth":    struct{}{},
+
+		"transport": s.client.conn.Transport(),
 	}
 	kept := func(name string) bool { return strings.EqualFold(name, "Origin") }
 	if slices.ContainsFunc(s.ns.srv.opts.Engine.Headers, kept) {

@@ -19,7 +19,7 @@ type APIConfig struct {
 	// Verify returns whom a token stands for, as auth.Verifier does. It also refuses revoked tokens.
 	Verify func(ctx context.Context, token string) (auth.Identity, error)
 
-	// Policy says who besides admins may publish on a channel. Nil means nobody.
+	// Policy says who besides admins may publish on a channel, and declare webhooks for its events. Nil means nobody.
 	Policy *auth.Policy
 
 	// Allow counts n of what a caller does and says whether that is within its limit, else how long to wait. What is
@@ -100,6 +100,7 @@ type access uint8
 const (
 	admins     access = iota // with the role admin
 	publishers               // with any good token; the channel decides
+	subscribers              // the same
 )
 
 // operation is one call of the API: what the chain in call.go does before serve and after.

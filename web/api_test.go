@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -153,6 +154,51 @@ func TestAPIReplacesWhatIsThere(t *testing.T) {
 		if res, body := exchange(t, h, c.method, "/api/v1"+c.path, c.body); res.StatusCode != c.status {
 			t.Errorf("%s %s: got status %d, want %d: %s", c.method, c.path, res.StatusCode, c.status, body)
 		}
+	}
+}
+
+// Who may subscribe to a channel may have its events posted, and has no say about those of others.
+func TestSubscriptionsByPermission(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	h := admin(w.config())
+	other := strings.Replace(goodSub, "photo:upload", "photo:processing", 1)
+	w.subs = []Subscription{{ID: "theirs", Channel: "photo:processing", Source: SourceAPI, Spec: json.RawMessage(`{}`), State: StateActive}}
+	for _, c := range []struct {
+		who, method, path, body string
+		status                  int
+	}{
+		{"publisher", "POST", "/subscriptions", goodSub, 403},
+		{"listener", "POST", "/subscriptions", other, 403},
+		{"listener", "PUT", "/subscriptions/theirs", goodSub, 403},
+		{"listener", "PUT", "/subscriptions/mine", other, 403},
+		{"listener", "GET", "/subscriptions/theirs", "", 403},
+		{"listener", "DELETE", "/subscriptions/theirs", "", 403},
+		{"listener", "PUT", "/subscriptions/mine", goodSub, 201},
+		{"listener", "GET", "/subscriptions/mine", "", 200},
+		{"publisher", "GET", "/subscriptions/mine", "", 403},
+		{"publisher", "DELETE", "/subscriptions/mine", "", 403},
+		{"listener", "PUT", "/subscriptions/mine", goodSub, 200},
+		{"listener", "DELETE", "/subscriptions/mine", "", 204},
+		{"listener", "POST", "/subscriptions", goodSub, 201},
+	} {
+		req := httptest.NewRequest(c.method, "/api/v1"+c.path, strings.NewReader(c.body))
+		req.Header.Set("Authorization", "Bearer "+c.who)
+		if c.body != "" {
+			req.Header.Set("Content-Type", "application/json")
+		}
+		res := httptest.NewRecorder()
+		h.ServeHTTP(res, req)
+		if res.Code != c.status {
+			t.Errorf("%s: %s %s: got status %d, want %d: %s", c.who, c.method, c.path, res.Code, c.status, res.Body)
+		}
+	}
+	req := httptest.NewRequest("GET", "/api/v1/subscriptions", nil)
+	req.Header.Set("Authorization", "Bearer listener")
+	res := httptest.NewRecorder()
+	h.ServeHTTP(res, req)
+	if body := res.Body.String(); strings.Contains(body, "theirs") || !strings.Contains(body, "photo:upload") {
+		t.Errorf("the list is %s, want those of photo:upload alone", body)
 	}
 }
 

@@ -33,7 +33,7 @@ func (c *call) audit() {
 		r.Event = auth.ChannelAccessDenied
 	case c.status == http.StatusForbidden:
 		r.Event, r.Outcome = auth.AdminAction, auth.Denied
-	case c.who.UserID == "" || c.op.access != admins || c.op.method == http.MethodGet && !c.op.profile:
+	case c.who.UserID == "" || c.op.access == publishers || c.op.method == http.MethodGet && !c.op.profile:
 		return
 	default:
 		r.Event, r.Outcome = cmp.Or(c.op.audited, auth.AdminAction), auth.Succeeded

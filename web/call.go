@@ -113,9 +113,9 @@ func (c *call) authenticate() error {
 
 // admit settles whether the caller may do this, now, and whether it can be done here at all.
 func (c *call) admit() error {
-	what := LimitEvents
-	if c.op.access == admins {
-		what = LimitRequests
+	what := LimitRequests
+	if c.op.access == publishers {
+		what = LimitEvents
 	}
 	if err := c.allow(what, c.who.UserID, 1); err != nil {
 		return err
@@ -130,6 +130,16 @@ func (c *call) admit() error {
 }
 
 const roleAdmin = "admin"
+
+// may says whether the caller may do something with a channel.
+func (c *call) may(do auth.Action, channel string) bool {
+	return c.who.HasRole(roleAdmin) || c.api.cfg.Policy != nil && c.api.cfg.Policy.Channel(c.who, do, channel) == nil
+}
+
+func isNotFound(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Status == http.StatusNotFound
+}
 
 func (c *call) allow(what Limit, caller string, n int) error {
 	if c.api.cfg.Allow == nil || n == 0 {

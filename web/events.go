@@ -229,7 +229,7 @@ func (a *api) publication(c *call, channel string, raw []byte, id string) (Publi
 			return p, malformedField("channel", "is needed: the event's type has no channel of its own.")
 		}
 	}
-	if c.who.HasRole(roleAdmin) || a.cfg.Policy != nil && a.cfg.Policy.Channel(c.who, auth.Publish, p.Channel) == nil {
+	if c.may(auth.Publish, p.Channel) {
 		return p, nil
 	}
 	c.denied = p.Channel

@@ -352,6 +352,7 @@ func (w *world) SetLevel(level string) error {
 var (
 	theAdmin     = auth.Identity{UserID: "root", Roles: []string{"admin"}, TokenID: "t1"}
 	thePublisher = auth.Identity{UserID: "pat", Permissions: []string{"event_bus:publish:photo:upload"}}
+	theListener  = auth.Identity{UserID: "lee", Permissions: []string{"event_bus:subscribe:photo:upload"}}
 )
 
 func verify(_ context.Context, token string) (auth.Identity, error) {
@@ -360,6 +361,8 @@ func verify(_ context.Context, token string) (auth.Identity, error) {
 		return theAdmin, nil
 	case "publisher":
 		return thePublisher, nil
+	case "listener":
+		return theListener, nil
 	case "expired":
 		return auth.Identity{}, auth.ErrExpired
 	case "":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/photo-management/event-bus/auth"
@@ -48,11 +49,11 @@ const (
 func (a *api) subscriptionOperations() []operation {
 	const all, one = apiPrefix + "/subscriptions", apiPrefix + "/subscriptions/{id}"
 	return inMode([]operation{
-		{id: "listSubscriptions", method: http.MethodGet, path: all, serve: a.listSubscriptions},
-		{id: "createSubscription", method: http.MethodPost, path: all, audited: auth.SubscriptionChanged, maxBody: maxSpec, serve: a.createSubscription},
-		{id: "getSubscription", method: http.MethodGet, path: one, serve: a.getSubscription},
-		{id: "putSubscription", method: http.MethodPut, path: one, audited: auth.SubscriptionChanged, maxBody: maxSpec, serve: a.putSubscription},
-		{id: "deleteSubscription", method: http.MethodDelete, path: one, audited: auth.SubscriptionChanged, serve: a.deleteSubscription},
+		{id: "listSubscriptions", method: http.MethodGet, path: all, access: subscribers, serve: a.listSubscriptions},
+		{id: "createSubscription", method: http.MethodPost, path: all, access: subscribers, audited: auth.SubscriptionChanged, maxBody: maxSpec, serve: a.createSubscription},
+		{id: "getSubscription", method: http.MethodGet, path: one, access: subscribers, serve: a.getSubscription},
+		{id: "putSubscription", method: http.MethodPut, path: one, access: subscribers, audited: auth.SubscriptionChanged, maxBody: maxSpec, serve: a.putSubscription},
+		{id: "deleteSubscription", method: http.MethodDelete, path: one, access: subscribers, audited: auth.SubscriptionChanged, serve: a.deleteSubscription},
 	}, a.cfg.Subscriptions != nil)
 }
 
@@ -64,7 +65,36 @@ func (a *api) listSubscriptions(c *call) error {
 	if err != nil {
 		return err
 	}
+	all = slices.DeleteFunc(all, func(s Subscription) bool { return !c.may(auth.Subscribe, s.Channel) })
 	return c.answer(http.StatusOK, map[string]any{"subscriptions": orNone(all)})
+}
+
+// subscribes refuses a caller who may not subscribe to the channel. A spec without one is for others to refuse.
+func (c *call) subscribes(channel string) error {
+	if channel == "" || c.may(auth.Subscribe, channel) {
+		return nil
+	}
+	c.denied = channel
+	return &Error{Status: http.StatusForbidden,
+		Detail: "You may not subscribe to this channel: it takes the role admin, the permission event_bus:subscribe:<channel>, or a role in security.channelAccess."}
+}
+
+// known is the subscription of an id, if the caller may know of it.
+func (a *api) known(c *call, id string) (Subscription, error) {
+	s, err := a.cfg.Subscriptions.Get(c.ctx, id)
+	if err == nil {
+		err = c.subscribes(s.Channel)
+	}
+	return s, err
+}
+
+// specChannel is the channel of a spec, empty if it has none that could be one.
+func specChannel(spec json.RawMessage) string {
+	var s struct {
+		Channel string `json:"channel"`
+	}
+	_ = json.Unmarshal(spec, &s) // what is wrong with it, is told when it is declared
+	return s.Channel
 }
 
 func (a *api) createSubscription(c *call) error {
@@ -80,6 +110,9 @@ func (a *api) createSubscription(c *call) error {
 		return err
 	case id != "" && checkNewID(id) != "":
 		return malformedField("id", checkNewID(id))
+	}
+	if err := c.subscribes(specChannel(spec)); err != nil {
+		return err
 	}
 	s, err := a.cfg.Subscriptions.Create(c.ctx, spec)
 	if err != nil {
@@ -97,7 +130,7 @@ func (a *api) getSubscription(c *call) error {
 	if err := c.noQuery(); err != nil {
 		return err
 	}
-	s, err := a.cfg.Subscriptions.Get(c.ctx, id)
+	s, err := a.known(c, id)
 	if err != nil {
 		return err
 	}
@@ -113,6 +146,14 @@ func (a *api) putSubscription(c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := c.subscribes(specChannel(spec)); err != nil {
+		return err
+	}
+	if !c.who.HasRole(roleAdmin) { // nor may it take one over from a channel of others
+		if _, err := a.known(c, id); err != nil && !isNotFound(err) {
+			return err
+		}
+	}
 	s, created, err := a.cfg.Subscriptions.Put(c.ctx, id, spec)
 	if err != nil {
 		return err
@@ -127,6 +168,11 @@ func (a *api) deleteSubscription(c *call) error {
 	}
 	if err := c.noQuery(); err != nil {
 		return err
+	}
+	if !c.who.HasRole(roleAdmin) {
+		if _, err := a.known(c, id); err != nil {
+			return err
+		}
 	}
 	if err := a.cfg.Subscriptions.Delete(c.ctx, id); err != nil {
 		return err

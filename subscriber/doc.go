@@ -4,7 +4,7 @@
 //
 //   - What a process has not finished when it dies, another one of the group takes over, a minute later by default; what
 //     it has not finished when it stops in good order, within seconds. While there is no process at all, events wait in the feed,
-//     for as long as the bus keeps them (subscriptions.feedMaxAge, feedMaxLen).
+//     for as long as the bus keeps them (delivery.feed.retention, delivery.feed.maxLength).
 //   - A failure is tried again with growing delays; the number of attempts and the time of the next are kept in Redis. An
 //     event that cannot be handled goes to the bus's dead letters, with the subscription "svc:<group>": `eventbus dlq` lists
 //     and replays it, to this group alone.

@@ -1,19 +1,15 @@
 package subscriber
 
 import (
-	"bytes"
 	"context"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
 	"github.com/photo-management/event-bus/adapter"
+	"github.com/photo-management/event-bus/adapter/redistest"
 )
 
 // Of Redis being away, nothing is to be told.
@@ -27,87 +23,15 @@ func TestMain(m *testing.M) {
 // patience is how long a test waits for what should come soon; the machine may be busy.
 const patience = 20 * time.Second
 
-// testRedis is a redis-server of the test's own, on a Unix socket, so that no two tests can want the same port.
-type testRedis struct {
-	t    testing.TB
-	dir  string
-	args []string
-	cmd  *exec.Cmd
-	gone chan struct{} // closed when cmd has ended
-}
-
-func newRedis(t testing.TB, args ...string) *testRedis {
+// storeOf is the bus's side of a Redis.
+func storeOf(t testing.TB, s *redistest.Server) *adapter.Store {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "redis") // t.TempDir may be longer than a socket's path can be
+	r, err := adapter.DialRedis(context.Background(), adapter.RedisConfig{URL: s.URL()}, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &testRedis{t: t, dir: dir, args: args}
-	t.Cleanup(func() {
-		s.stop()
-		os.RemoveAll(dir)
-	})
-	s.start()
-	return s
-}
-
-func (s *testRedis) socket() string { return filepath.Join(s.dir, "s") }
-
-// start starts the server, again after stop; its data is gone then, unless args say otherwise.
-func (s *testRedis) start() {
-	s.t.Helper()
-	var out bytes.Buffer
-	cmd := exec.Command("redis-server", append([]string{
-		"--port", "0", "--unixsocket", s.socket(), "--dir", s.dir, "--save", "", "--appendonly", "no",
-	}, s.args...)...)
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		s.t.Fatalf("these tests need redis-server: %v", err)
-	}
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
-		_ = cmd.Wait() // "signal: killed"
-	}()
-	s.cmd, s.gone = cmd, gone
-	client := redis.NewClient(&redis.Options{Network: "unix", Addr: s.socket(), MaxRetries: -1})
-	defer client.Close()
-	for deadline := time.After(patience); client.Ping(context.Background()).Err() != nil; {
-		select {
-		case <-gone:
-			s.t.Fatalf("redis-server does not start:\n%s", &out)
-		case <-deadline:
-			s.t.Fatal("redis-server does not answer")
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-}
-
-// stop kills the server, as a crash would, and waits until it is gone.
-func (s *testRedis) stop() {
-	if s.cmd != nil {
-		_ = s.cmd.Process.Kill() // an error says that it ended by itself
-		<-s.gone
-		s.cmd = nil
-	}
-}
-
-// store connects, and closes when the test ends.
-func (s *testRedis) store() *adapter.Store {
-	s.t.Helper()
-	r, err := adapter.DialRedis(context.Background(), adapter.RedisConfig{URL: "unix://" + s.socket()}, zap.NewNop())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { _ = r.Close() })
+	t.Cleanup(func() { _ = r.Close() })
 	return r.Store("")
-}
-
-// client is an ordinary client, as a service has one.
-func (s *testRedis) client() *redis.Client {
-	client := redis.NewClient(&redis.Options{Network: "unix", Addr: s.socket()})
-	s.t.Cleanup(func() { client.Close() })
-	return client
 }
 
 // eventually polls until ok, or fails the test.

@@ -2,8 +2,8 @@ package subscriber
 
 import "github.com/redis/go-redis/v9"
 
-// The keys and values here are those of package adapter, which has the bus's side of the feed and needs a connection of
-// its own kind (adapter.Redis), where we are given a client. TestContract holds the two together.
+// What a bus's own groups do not need: there are several consumers, and each looks after the others. The rest is in package
+// adapter.
 
 // takeOver makes what processes without a sign of life had read the consumer's, and deletes such consumers that have nothing
 // left. It gives the consumer a sign of life by the way. It answers how many entries are the consumer's now, and whether it
@@ -59,57 +59,6 @@ redis.call('ZREM', KEYS[2], ARGV[2])
 local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2])
 if not pending.err and #pending == 0 then
 	redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
-end
-return 1
-`)
-
-// acknowledge acknowledges entries and drops the notes of them. KEYS: feed, notes. ARGV: group, ids.
-var acknowledge = redis.NewScript(`
-redis.call('XACK', KEYS[1], unpack(ARGV))
-return redis.call('HDEL', KEYS[2], unpack(ARGV, 2))
-`)
-
-// note keeps how it stands with an entry that is still the consumer's. KEYS: feed, notes. ARGV: group, id, note, consumer.
-var note = redis.NewScript(`
-local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1, ARGV[4])
-if pending.err or #pending == 0 then
-	return pending.err and pending or 0
-end
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
-return 1
-`)
-
-// bury makes an entry a dead letter and acknowledges it, unless another consumer is done with it. The bus trims the dead
-// letters. KEYS: feed, notes, dead letters, their index. ARGV: group, id, digest, ms in which there is one letter of a
-// digest, fields and values of the letter.
-var bury = redis.NewScript(`
-local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1)
-if pending.err then
-	return pending
-end
-if #pending == 0 and #redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2]) > 0 then
-	return 0
-end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local known = redis.call('HGET', KEYS[4], ARGV[3])
-if not known or now - tonumber(string.match(known, '^%d+')) >= tonumber(ARGV[4]) or #redis.call('XRANGE', KEYS[3], known, known) == 0 then
-	redis.call('HSET', KEYS[4], ARGV[3], redis.call('XADD', KEYS[3], '*', 'digest', ARGV[3], unpack(ARGV, 5)))
-end
-redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
-redis.call('HDEL', KEYS[2], ARGV[2])
-return 1
-`)
-
-// destroy deletes a group, and the feed with its last. KEYS: feed, notes, living consumers. ARGV: group.
-var destroy = redis.NewScript(`
-redis.call('DEL', KEYS[2], KEYS[3])
-if redis.call('TYPE', KEYS[1]).ok ~= 'stream' then
-	return 0
-end
-redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[1])
-if #redis.call('XINFO', 'GROUPS', KEYS[1]) == 0 then
-	redis.call('DEL', KEYS[1])
 end
 return 1
 `)

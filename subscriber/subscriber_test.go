@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/photo-management/event-bus/adapter"
+	"github.com/photo-management/event-bus/adapter/redistest"
 	"github.com/photo-management/event-bus/delivery"
 	"github.com/photo-management/event-bus/events"
 )
@@ -126,8 +127,8 @@ func numbers(from, to int) (ids []string) {
 // Two of a group share the work; another group has all of it, too.
 func TestGroupsShare(t *testing.T) {
 	t.Parallel()
-	server := newRedis(t)
-	client, store := server.client(), server.store()
+	server := redistest.New(t)
+	client, store := server.Client(), storeOf(t, server)
 	var a, b, other sink
 	pace := func(s *sink) Handler {
 		return func(ctx context.Context, ev events.Event) error {
@@ -185,10 +186,10 @@ func (d *dying) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 // dead one's place is cleared.
 func TestOneIsKilled(t *testing.T) {
 	t.Parallel()
-	server := newRedis(t)
-	client, store := server.client(), server.store()
+	server := redistest.New(t)
+	client, store := server.Client(), storeOf(t, server)
 	d := &dying{block: make(chan struct{})}
-	mortal := server.client()
+	mortal := server.Client()
 	mortal.AddHook(d)
 	cfg := impatient
 	cfg.Group, cfg.Backoff.BaseRetryDelay = "g", map[delivery.Category]time.Duration{delivery.CategoryDefault: time.Second}
@@ -267,8 +268,8 @@ func pending(t *testing.T, client redis.UniversalClient, consumer string) int64 
 // Who stops in good order leaves no consumer behind, and what it had not finished is taken over soon.
 func TestStop(t *testing.T) {
 	t.Parallel()
-	server := newRedis(t)
-	client, store := server.client(), server.store()
+	server := redistest.New(t)
+	client, store := server.Client(), storeOf(t, server)
 	var s sink
 	stop := run(t, client, impatient, func(ctx context.Context, ev events.Event) error {
 		if ev.ID == "fine" {
@@ -305,8 +306,8 @@ func TestStop(t *testing.T) {
 // Failures are tried again and then dead letters of the bus, from where they are replayed to this group alone.
 func TestDeadLetters(t *testing.T) {
 	t.Parallel()
-	server := newRedis(t)
-	client, store := server.client(), server.store()
+	server := redistest.New(t)
+	client, store := server.Client(), storeOf(t, server)
 	dead := store.DeadLetters(adapter.DeadLettersConfig{})
 	var works atomic.Bool
 	var s, other sink
@@ -360,14 +361,11 @@ func TestDeadLetters(t *testing.T) {
 // What this package writes is what package adapter reads and writes.
 func TestContract(t *testing.T) {
 	t.Parallel()
-	server := newRedis(t)
-	client, store := server.client(), server.store()
+	server := redistest.New(t)
+	client, store := server.Client(), storeOf(t, server)
 	dead, feed := store.DeadLetters(adapter.DeadLettersConfig{}), store.Feed(channel)
 	cfg := impatient.withDefaults()
 	g := newGroup(client, cfg, channel, "c")
-	if g.feed != store.Key("feed:"+channel) || g.dead != store.Key("dead") || g.index != store.Key("dead:index") {
-		t.Errorf("keys %s, %s, %s", g.feed, g.dead, g.index)
-	}
 	if err := g.create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -417,9 +415,6 @@ func TestContract(t *testing.T) {
 	if removed, err := dead.Remove(t.Context(), page[0].ID); err != nil || removed != 1 {
 		t.Errorf("removed %d, %v", removed, err)
 	}
-	if left, err := client.HLen(t.Context(), g.index).Result(); err != nil || left != 0 {
-		t.Errorf("%d left in the index, %v", left, err)
-	}
 	if err := g.Ack(t.Context(), entries[1].Position); err != nil {
 		t.Fatal(err)
 	}
@@ -429,7 +424,7 @@ func TestContract(t *testing.T) {
 	if err := g.destroy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := client.Exists(t.Context(), g.feed, g.notes, g.alive).Result(); err != nil || n != 0 {
+	if n, err := client.Exists(t.Context(), append(g.keys, g.keys[0]+":notes:"+g.name)...).Result(); err != nil || n != 0 {
 		t.Errorf("%d keys are left, %v", n, err)
 	}
 	if err := g.destroy(t.Context()); err != nil {
@@ -447,8 +442,8 @@ func TestContract(t *testing.T) {
 // long as it is one process at a time.
 func TestComeAndGo(t *testing.T) {
 	t.Parallel()
-	server := newRedis(t, "--appendonly", "yes", "--appendfsync", "always")
-	client, store := server.client(), server.store()
+	server := redistest.New(t, "--appendonly", "yes", "--appendfsync", "always")
+	client, store := server.Client(), storeOf(t, server)
 	var s sink
 	cfg := impatient
 	cfg.Ordered, cfg.MaxAttempts, cfg.Queue = true, 1000, 20
@@ -470,8 +465,8 @@ func TestComeAndGo(t *testing.T) {
 			stop()
 			stop = run(t, client, cfg, handler)
 		case 12:
-			server.stop()
-			server.start()
+			server.Stop()
+			server.Start()
 		}
 	}
 	eventually(t, "all to be handled", func() bool { return left(store, "g") == 0 })
@@ -495,8 +490,8 @@ func TestComeAndGo(t *testing.T) {
 // Unsubscribe leaves nothing in Redis, and a process that still runs begins anew.
 func TestUnsubscribe(t *testing.T) {
 	t.Parallel()
-	server := newRedis(t)
-	client, store := server.client(), server.store()
+	server := redistest.New(t)
+	client, store := server.Client(), storeOf(t, server)
 	var s sink
 	sub, err := New(client, impatient)
 	if err != nil {
@@ -521,7 +516,7 @@ func TestUnsubscribe(t *testing.T) {
 
 func TestRunTwice(t *testing.T) {
 	t.Parallel()
-	client := newRedis(t).client()
+	client := redistest.New(t).Client()
 	s, err := New(client, impatient)
 	if err != nil {
 		t.Fatal(err)

@@ -770,11 +770,31 @@ describe('who may', () => {
       token({ userId: 'nobody' }),
     ];
     for (const { id, method, path } of guarded()) {
-      if (id.startsWith('publish')) continue;
+      if (id.startsWith('publish') || path.includes('/subscriptions')) continue; // the channel decides
       for (const bearer of others) await admin.with(bearer).gets(403, method, filled(path));
     }
     await admin.with(others[1]).gets(403, 'POST', '/events', numbered('p', 0, 1)[0]);
     assert.deepEqual(await state(), was);
+  });
+
+  test('who may subscribe to a channel declares webhooks for it, and for no other', async (t) => {
+    const bearer = token({ userId: unique('subscriber'), permissions: [`event_bus:subscribe:${CHANNEL}`] });
+    const [mine, elsewhere] = admins.map((by) => by.with(bearer));
+    const spec = (channel) => ({ channel, webhook: { url: 'https://hooks.example/' } });
+    const { id } = await mine.gets(201, 'POST', '/subscriptions', spec(CHANNEL));
+    cleanup(t, () => admin.ask('DELETE', `/subscriptions/${id}`));
+    const other = (await admin.gets(201, 'POST', '/subscriptions', spec('photo:upload'))).id;
+    cleanup(t, () => admin.ask('DELETE', `/subscriptions/${other}`));
+    await agreed(async () => (await admins[1].gets(200, 'GET', '/subscriptions')).subscriptions.length === 2, 'both at the other replica');
+    const { subscriptions } = await elsewhere.gets(200, 'GET', '/subscriptions');
+    assert.deepEqual(subscriptions.map((s) => s.id), [id]);
+    await mine.gets(403, 'POST', '/subscriptions', spec('photo:upload'));
+    for (const [method, body] of [['GET'], ['PUT', spec(CHANNEL)], ['PUT', spec('photo:upload')], ['DELETE']]) {
+      const { status } = await elsewhere.ask(method, `/subscriptions/${other}`, body);
+      assert.ok(status === 403 || status === 404, `${method}: ${status}`);
+    }
+    await admin.gets(200, 'GET', `/subscriptions/${other}`);
+    await elsewhere.gets(204, 'DELETE', `/subscriptions/${id}`);
   });
 });
 

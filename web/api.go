@@ -98,9 +98,9 @@ const (
 type access uint8
 
 const (
-	admins     access = iota // with the role admin
-	publishers               // with any good token; the channel decides
-	subscribers              // the same
+	admins      access = iota // with the role admin
+	publishers                // with any good token; the channel decides
+	subscribers               // the same
 )
 
 // operation is one call of the API: what the chain in call.go does before serve and after.

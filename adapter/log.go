@@ -220,7 +220,7 @@ func first(entries []redis.XMessage) (Position, error) {
 // beginLog gives an empty log its first entry, so that there is a position that everybody knows. The entry is a
 // heartbeat, which Node's servers ignore.
 var beginLog = redis.NewScript(`
-if redis.call('EXISTS', KEYS[1]) == 0 then
+if redis.call('XLEN', KEYS[1]) == 0 then
 	redis.call('XADD', KEYS[1], '*', 'uid', ARGV[1], 'nsp', '/', 'type', '2')
 end
 local time = redis.call('TIME')

@@ -314,6 +314,28 @@ func TestLogTellsOfAGap(t *testing.T) {
 	}
 }
 
+// A log that somebody has emptied is found empty once, and read from there.
+func TestLogIsEmptied(t *testing.T) {
+	t.Parallel()
+	r := dialTest(t, "redis://"+startRedis(t).addr)
+	l := openLog(t, r, LogConfig{})
+	reader, _ := tailLog(t, l)
+	appendTo(t, l, Lease{}, event("1"))
+	reader.want(t, `"1"`)
+	if err := r.client.XTrimMaxLen(t.Context(), "socket.io", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a gap to be told", func() bool { return reader.gapped() > 0 }) // nothing comes that would show it
+	appendTo(t, l, Lease{}, event("2"))
+	reader.want(t, `"1"`, `"2"`)
+	untilOld(t, l)
+	appendTo(t, l, Lease{}, event("3"))
+	reader.want(t, `"1"`, `"2"`, `"3"`)
+	if n := l.Gaps(); n != 1 {
+		t.Errorf("%d gaps are counted, want 1", n)
+	}
+}
+
 // untilOld waits until the last entry is so old that the tail doubts it: younger ones cannot have been trimmed.
 func untilOld(t *testing.T, l *Log) {
 	t.Helper()

@@ -531,7 +531,7 @@ describe('what cannot be is refused, and the running set stays', () => {
 
   test('nobody but an admin may ask', async () => {
     const nobody = new Api(server, { userId: 'nobody', permissions: ['event_bus:publish:*', 'photo:read:*'] });
-    for (const [method, path, body] of [['GET', '/filters'], ['PUT', '/filters/z', drop], ['PUT', '/rules', { rules: {} }], ['POST', '/subscriptions', {}], ['GET', '/dead-letters']]) {
+    for (const [method, path, body] of [['GET', '/filters'], ['PUT', '/filters/z', drop], ['PUT', '/rules', { rules: {} }], ['POST', '/subscriptions', { channel: 'photo:upload', webhook: { url: 'https://hook.example/' } }], ['GET', '/dead-letters']]) {
       assert.equal((await nobody.ask(method, path, body)).status, 403, `${method} ${path}`);
     }
   });

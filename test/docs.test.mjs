@@ -163,9 +163,12 @@ describe('settings', () => {
   const rows = text('docs/configuration.md').split('\n').filter((line) => line.startsWith('| `'));
   const keys = rows.map((row) => row.match(/^\| `([^`]+)`/)[1]);
   const variables = new Set(rows.flatMap((row) => row.match(/\| `([A-Z0-9_]+)` \|/)?.[1] ?? []));
-  const OTHERS = new Set([ // variables of Compose, Kubernetes, the client commands and the examples
+  const others = new Map([...text('docs/configuration.md').matchAll(/^`([\w.]+)` is another name of `([\w.]+)`/gm)].map((m) => [m[1], m[2]]));
+  for (const [other, key] of others) assert.ok(keys.includes(key), `${key} is no setting, and ${other} its other name`);
+  keys.push(...others.keys());
+  const OTHERS = new Set([ // variables of Compose, Kubernetes, the client commands, the system and the examples
     'CONFIG_FILE', 'EVENTBUS_TAG', 'EVENTBUS_TOKEN', 'EVENTBUS_URL', 'GRAFANA_PASSWORD', 'HTTPS_PROXY', 'POD_IP', 'PROMETHEUS_PORT',
-    'GRAFANA_PORT', 'REDIS_MAXMEMORY', 'WEBHOOK_SECRET',
+    'GRAFANA_PORT', 'REDIS_MAXMEMORY', 'SSL_CERT_FILE', 'WEBHOOK_SECRET',
   ]);
 
   for (const page of pages.filter(({ name }) => name !== 'publisher/node/README.md' && name !== 'deploy/helm/event-bus/README.md')) {

@@ -196,9 +196,12 @@ subscriptions: [{id: hook, channel: "photo:upload", webhook: {url: "`+receiver.U
 				h.mu.Unlock()
 			}
 
+			front := startTail(t, s.websocket, "--user", "u", "--client", "c")
+			front.err.wait(t, 1, "subscribed to user u\n")
 			post(t, s, "api", "00-"+trace+"-"+span+"-01")
 			publish(photoEvent("redis", `,"traceparent":"00-nonsense","traceId":"mine"`))
 			fromAPI, fromRedis := h.wait(t, "api"), h.wait(t, "redis")
+			front.out.wait(t, 1, `"id":"redis"`) // the webhook may hear of it before the sockets do
 			s.stop()
 			if code := s.wait(t); code != 0 {
 				t.Fatalf("exit code %d\n%s", code, &s.err)

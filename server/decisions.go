@@ -117,7 +117,8 @@ func (d Declarations) compile(maxEvent int) (*decisions, error) {
 	return c, nil
 }
 
-// valid holds an event against what is asked of its content.
+// valid holds an event that came in from Redis against what is asked of its content: a built-in type need not fit its schema
+// there, unless it was declared anew.
 func (d *decisions) valid(ev events.Event) error {
 	_, builtIn := events.Channel(ev.Type)
 	if !builtIn || d.declared[ev.Type] {
@@ -125,6 +126,11 @@ func (d *decisions) valid(ev events.Event) error {
 			return err
 		}
 	}
+	return d.validate(ev)
+}
+
+// validate asks the validators of an event's content.
+func (d *decisions) validate(ev events.Event) error {
 	for _, v := range d.validators[ev.Type] {
 		if v.Check != nil {
 			if err := v.Check(ev); err != nil {
@@ -155,7 +161,7 @@ func (d *decisions) publishable(who auth.Identity, channel string, ev events.Eve
 	if err := d.registry.Check(ev); err != nil {
 		return nil, err
 	}
-	if err := d.valid(ev); err != nil {
+	if err := d.validate(ev); err != nil {
 		return nil, err
 	}
 	var asks []routing.ThrottleAsk

@@ -76,8 +76,7 @@ func newReplica(ctx context.Context, cfg config, redis *adapter.Redis, internal 
 	if s.refused, err = auth.NewLimiter(auth.LimitConfig{Enabled: cfg.limits.Connections.Enabled, Max: 30, Window: time.Minute}); err != nil {
 		return nil, err
 	}
-	deliveries := cfg.delivery.cfg
-	s.subs = delivery.New(deliveries, delivery.Parts{
+	s.subs = delivery.New(cfg.delivery.cfg, delivery.Parts{
 		Store: s.store, Channels: cfg.declared.Channels(), Compile: server.CompileMatch,
 		Processes: s.store.Table(adapter.TableConfig{Name: "processes"}),
 		Removed:   func(ctx context.Context, id string) error { return s.removed(ctx, id) },
